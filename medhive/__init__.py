@@ -1,0 +1,1 @@
+"""MedHive: hospitals fit one statistical model together; no row leaves any hospital."""

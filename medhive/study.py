@@ -1,0 +1,348 @@
+"""The study contract: what is asked of every site, and what a site approves."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import operator
+import re
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Annotated, Any, Literal, NamedTuple, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    StrictBool,
+    StrictStr,
+    field_validator,
+    model_validator,
+)
+
+INTERCEPT = "(Intercept)"
+
+Strategy = Literal["fedavg", "fedprox", "fedadam", "fedyogi", "fedadagrad", "fedavgm"]
+Penalty = Literal["l2", "l1", "elasticnet", "none"]
+Kind = Literal["continuous", "binary", "categorical"]
+
+TUNING: Mapping[str, Mapping[str, float]] = {
+    "fedavg": {},
+    "fedprox": {"proximal_mu": 0.01},
+    "fedadam": {"eta": 0.1, "beta_1": 0.9, "beta_2": 0.99, "tau": 1e-3},
+    "fedyogi": {"eta": 0.1, "beta_1": 0.9, "beta_2": 0.99, "tau": 1e-3},
+    "fedadagrad": {"eta": 0.1, "tau": 1e-3},
+    "fedavgm": {"server_learning_rate": 1.0, "server_momentum": 0.9},
+}
+"""The extra keys of ``[run]`` that each strategy takes, with their defaults."""
+
+
+def _kebab(name: str) -> str:
+    return name.replace("_", "-")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        alias_generator=lambda name: name if name == "C" else _kebab(name),
+        populate_by_name=True,
+        allow_inf_nan=False,
+    )
+
+
+def code(value: object) -> str:
+    """Return the canonical code of a level: ``1``, ``1.0`` and ``"1"`` are the same level."""
+    text = str(value).strip()
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return str(int(number)) if number.is_integer() else text
+
+
+Integer = Annotated[int, Strict()]
+Number = Annotated[float, Strict()]
+_COMPARISON = re.compile(r"^(>=|<=|==|!=|>|<)\s*(.+)$")
+_OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
+    ">": operator.gt,
+    ">=": operator.ge,
+    "<": operator.lt,
+    "<=": operator.le,
+    "==": operator.eq,
+    "!=": operator.ne,
+}
+
+
+class Outcome(_Section):
+    """The outcome column and which of its values count as the event.
+
+    Parameters
+    ----------
+    column : str
+        Column in every site's data.
+    event : str or number
+        A value (``1``, ``"M"``) or a comparison (``"> 0"``).
+    """
+
+    column: StrictStr = Field(min_length=1)
+    event: StrictBool | Integer | Number | StrictStr
+
+    @model_validator(mode="after")
+    def _comparison_has_a_number(self) -> Self:
+        if self.event == "":
+            raise ValueError("event is empty")
+        if self.comparison is not None:
+            try:
+                float(self.comparison[1])
+            except ValueError:
+                raise ValueError(
+                    f"event = {self.event!r} compares with something that is not a number"
+                ) from None
+        return self
+
+    @property
+    def comparison(self) -> tuple[str, str] | None:
+        """Operator and number, or None where the event is a value."""
+        match = _COMPARISON.match(self.event) if isinstance(self.event, str) else None
+        return (match[1], match[2].strip()) if match else None
+
+    def holds(self, value: float) -> bool:
+        """Say whether a number meets the event's comparison."""
+        if self.comparison is None:
+            raise ValueError("the event is a value, not a comparison")
+        sign, number = self.comparison
+        return _OPERATORS[sign](value, float(number))
+
+
+class Header(_Section):
+    """``[study]``: name, title, outcome."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    title: str = ""
+    outcome: Outcome
+    extra_columns: Literal["ignored", "refused"] = "ignored"
+
+
+class Run(_Section):
+    """``[run]``: Flower's run-config keys; each can be overridden with ``--run-config``."""
+
+    strategy: Strategy = "fedavg"
+    num_server_rounds: Integer = Field(default=5, ge=1, le=10_000)
+    local_epochs: Integer = Field(default=5, ge=1, le=10_000)
+    penalty: Penalty = "l2"
+    C: Number = Field(default=1.0, gt=0)
+    l1_ratio: Number | None = Field(default=None, ge=0, le=1)
+    min_available_clients: Integer = Field(default=2, ge=1, le=100_000)
+    standardise: StrictBool = True
+    missing: Literal["drop"] = "drop"
+    test_fraction: Number = Field(default=0.0, ge=0, lt=1)
+    seed: Integer = Field(default=1, ge=0, lt=2**32)
+    round_timeout: Number = Field(default=600.0, gt=0, le=86_400)
+    proximal_mu: Number | None = Field(default=None, ge=0)
+    eta: Number | None = Field(default=None, gt=0)
+    beta_1: Number | None = Field(default=None, ge=0, lt=1)
+    beta_2: Number | None = Field(default=None, ge=0, lt=1)
+    tau: Number | None = Field(default=None, gt=0)
+    server_learning_rate: Number | None = Field(default=None, gt=0)
+    server_momentum: Number | None = Field(default=None, ge=0, lt=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_tuning(cls, data: Any) -> Any:
+        """Give the strategy's own keys their defaults, so that the contract states every number."""
+        if not isinstance(data, Mapping):
+            return data
+        filled = dict(data)
+        own = dict(TUNING.get(str(data.get("strategy", "fedavg")), {}))
+        if data.get("penalty") == "elasticnet":
+            own["l1_ratio"] = 0.5
+        for key, default in own.items():
+            if filled.get(key) is None:
+                filled.setdefault(_kebab(key), default)
+        return filled
+
+    @model_validator(mode="after")
+    def _no_idle_key(self) -> Self:
+        every = {key for keys in TUNING.values() for key in keys}
+        for key in sorted(every - set(TUNING[self.strategy])):
+            if getattr(self, key) is not None:
+                users = ", ".join(name for name, keys in TUNING.items() if key in keys)
+                raise ValueError(
+                    f'{_kebab(key)} has no effect with strategy = "{self.strategy}"'
+                    f" (it belongs to {users})"
+                )
+        if self.l1_ratio is not None and self.penalty != "elasticnet":
+            raise ValueError(f'l1-ratio has no effect with penalty = "{self.penalty}"')
+        return self
+
+
+class Privacy(_Section):
+    """``[privacy]``: what protects the patients of every site."""
+
+    secure_aggregation: StrictBool = False
+    min_rows: Integer = Field(default=20, ge=1)
+
+
+def _levels(value: Any) -> Any:
+    """Take levels as a table of code and label, a list of codes, or a list of pairs."""
+    if isinstance(value, Mapping):
+        pairs = [(code(key), str(label)) for key, label in value.items()]
+    elif isinstance(value, list | tuple):
+        pairs = [
+            (code(item[0]), str(item[1]))
+            if isinstance(item, list | tuple) and len(item) == 2
+            else (code(item), code(item))
+            for item in value
+        ]
+    else:
+        raise ValueError("levels are a table of code and label, or a list of codes")
+    return tuple(pairs)
+
+
+class Feature(_Section):
+    """One ``[[features]]`` entry: a column that every site must have.
+
+    Parameters
+    ----------
+    name : str
+        Column name.
+    kind : {"continuous", "binary", "categorical"}
+        Binary columns hold 0 and 1.
+    unit : str
+        Clinical unit of a continuous feature.
+    range : (float, float), optional
+        Smallest and largest possible value of a continuous feature.
+    levels : table or list
+        Codes, with a label each, of a categorical feature.
+    reference : str, optional
+        The level without an indicator; the first one where nothing is said.
+    """
+
+    name: StrictStr = Field(min_length=1, max_length=200)
+    kind: Kind
+    unit: str = ""
+    range: tuple[Number, Number] | None = None
+    levels: Annotated[tuple[tuple[str, str], ...], BeforeValidator(_levels)] = ()
+    reference: Annotated[str | None, BeforeValidator(lambda v: None if v is None else code(v))] = (
+        None
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _clean_name(cls, name: str) -> str:
+        if name != name.strip() or not name.isprintable():
+            raise ValueError("a feature's name has no space around it and no control character")
+        if name == INTERCEPT:
+            raise ValueError(f"{INTERCEPT} is the model's own name")
+        return name
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> Self:
+        if self.kind == "continuous":
+            if self.levels or self.reference is not None:
+                raise ValueError("a continuous feature has no levels and no reference")
+            if self.range is not None and not self.range[0] < self.range[1]:
+                raise ValueError("range is [smallest, largest]")
+            return self
+        if self.range is not None or self.unit:
+            raise ValueError(f"a {self.kind} feature has no range and no unit")
+        codes = self.codes
+        if self.kind == "binary":
+            if self.levels and set(codes) != {"0", "1"}:
+                raise ValueError("a binary feature is coded 0 and 1; use kind = 'categorical'")
+            if self.reference not in (None, "0"):
+                raise ValueError("the reference of a binary feature is 0")
+            return self
+        if len(codes) < 2:
+            raise ValueError("a categorical feature needs at least two levels")
+        if len(set(codes)) != len(codes):
+            raise ValueError("a level is listed twice")
+        if self.reference is not None and self.reference not in codes:
+            raise ValueError(f"reference {self.reference} is not one of the levels")
+        return self
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """Codes of the levels, in the contract's order."""
+        return tuple(level for level, _ in self.levels)
+
+    @property
+    def indicators(self) -> tuple[str, ...]:
+        """Codes that get an indicator column: every level but the reference."""
+        reference = self.reference or (self.codes[0] if self.codes else None)
+        return tuple(level for level in self.codes if level != reference)
+
+
+class Term(NamedTuple):
+    """One column of the design matrix: a feature, or one level of a categorical feature."""
+
+    name: str
+    feature: str
+    level: str | None
+
+
+class Study(_Section):
+    """A whole contract.
+
+    Parameters
+    ----------
+    study : Header
+    run : Run
+    privacy : Privacy
+    features : tuple of Feature
+    """
+
+    study: Header
+    run: Run = Run()
+    privacy: Privacy = Privacy()
+    features: tuple[Feature, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Self:
+        seen: set[str] = set()
+        for name in [self.study.outcome.column, *(feature.name for feature in self.features)]:
+            if name in seen:
+                where = "the outcome and" if name == self.study.outcome.column else "two"
+                raise ValueError(f'column "{name}" is used by {where} features')
+            seen.add(name)
+        names = [term.name for term in self.terms]
+        if len(set(names)) != len(names):
+            raise ValueError("two model terms have the same name")
+        return self
+
+    @cached_property
+    def terms(self) -> tuple[Term, ...]:
+        """Columns of the design matrix, in order, without the intercept."""
+        terms: list[Term] = []
+        for feature in self.features:
+            if feature.kind == "categorical":
+                terms += [
+                    Term(f"{feature.name}[{level}]", feature.name, level)
+                    for level in feature.indicators
+                ]
+            else:
+                terms.append(Term(feature.name, feature.name, None))
+        return tuple(terms)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Data columns that a site must have: the features, then the outcome."""
+        return (*(feature.name for feature in self.features), self.study.outcome.column)
+
+    @cached_property
+    def canonical(self) -> str:
+        """Canonical JSON: what is hashed, sent and approved."""
+        return json.dumps(
+            self.model_dump(mode="json", by_alias=True, exclude_none=True),
+            sort_keys=True,
+            separators=(",", ":"),
+            ensure_ascii=False,
+        )
+
+    @cached_property
+    def sha256(self) -> str:
+        """The study's identity, 64 hexadecimal digits."""
+        return hashlib.sha256(self.canonical.encode()).hexdigest()
