@@ -1,0 +1,1 @@
+"""The commands: reading options, calling the layers below, printing."""

@@ -1,0 +1,1 @@
+"""The hospital's end: data stay here, sums leave."""

@@ -1,0 +1,1 @@
+"""A site's own data: reading, checking, turning into a design matrix."""

@@ -1,0 +1,1 @@
+"""The federated algorithms, as pure functions on arrays."""

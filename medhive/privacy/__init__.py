@@ -1,0 +1,1 @@
+"""What protects a patient in the sums that leave."""

@@ -1,0 +1,1 @@
+"""The study's end: rounds, the model, its evaluation."""

@@ -1,0 +1,207 @@
+"""The server's socket for hospitals: Flower's Fleet API alone, over TLS, in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+import ssl
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import uvicorn
+from fastapi import FastAPI
+from flwr.app import Context, RecordDict
+from flwr.common.constant import NOOP_FLWR_AID, SubStatus
+from flwr.supercore.constant import FLWR_IN_MEMORY_DB_NAME, NOOP_FEDERATION_ID, TaskType
+from flwr.supercore.error import http_error_translator
+from flwr.supercore.protobuf.translation import ProtobufTranslationMiddleware
+from flwr.supercore.task_identity import TaskIdentity
+from flwr.superlink.config_loader import (
+    get_federation_manager,
+    get_objectstore_linkstate_factories,
+)
+from flwr.superlink.routers.fleet.node_auth import NodeAuthMiddleware
+from flwr.superlink.routers.fleet.router import router as fleet_router
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
+
+from medhive.errors import FederationError, Place, SettingError
+from medhive.flower.grid import LinkGrid
+from medhive.flower.mailbox import Mailbox, MailboxMiddleware
+
+HEALTH = "/health"
+
+
+class Link:
+    """A listening server, used as a context manager.
+
+    Parameters
+    ----------
+    host : str
+        Address to listen on.
+    port : int
+        Port to listen on; 0 takes a free one.
+    certificate, key : Path
+        PEM files of the server's certificate chain and private key.
+
+    Raises
+    ------
+    SettingError
+        If the port is busy or the address is not this machine's.
+    """
+
+    def __init__(self, host: str, port: int, certificate: Path, key: Path) -> None:
+        self._socket = _listen(host, port)
+        self._mailbox = Mailbox()
+        _, factory = get_objectstore_linkstate_factories(
+            FLWR_IN_MEMORY_DB_NAME, get_federation_manager(is_simulation=False)
+        )
+        self._state = factory.state()
+        app = _fleet_app(self._mailbox)
+        app.state.linkstate_factory = factory
+        app.state.enable_supernode_auth = False
+        app.state.fleet_event_log_plugin = None
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="on",
+            ws="none",
+            ssl_certfile=str(certificate),
+            ssl_keyfile=str(key),
+            ssl_version=ssl.PROTOCOL_TLS_SERVER,
+            timeout_graceful_shutdown=2,
+        )
+        self._server = uvicorn.Server(config)
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._serve, name="link", daemon=True)
+
+    @property
+    def port(self) -> int:
+        """The port that hospitals connect to."""
+        return int(self._socket.getsockname()[1])
+
+    def __enter__(self) -> Self:
+        logging.getLogger("flwr").setLevel(logging.ERROR)
+        self._thread.start()
+        self._mailbox.wait_attached(self._thread)
+        if self._failure is not None:
+            raise FederationError(f"the server's socket failed: {self._failure}")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._server.should_exit = True
+        self._mailbox.close()
+        self._thread.join()
+        self._socket.close()
+
+    def start_run(self) -> tuple[LinkGrid, Context]:
+        """Open a Flower run and return what a ServerApp is called with."""
+        run_id = self._state.create_run(
+            fab_id=None,
+            fab_version=None,
+            fab_hash=None,
+            override_config={},
+            federation_id=NOOP_FEDERATION_ID,
+            federation_config=None,
+            flwr_aid=NOOP_FLWR_AID,
+            primary_task_type=TaskType.SERVER_APP,
+        )
+        run = self._state.get_run_info(run_ids=[run_id])[0]
+        task_id = run.primary_task_id
+        if task_id is None or not self._state.claim_task(task_id):
+            raise FederationError("Flower did not open the run")
+        self._state.activate_task(task_id)
+        TaskIdentity.task_id = task_id
+        TaskIdentity.run_id = run_id
+        TaskIdentity.node_id = self._state.get_node_id()
+        context = Context(
+            run_id=run_id,
+            node_id=TaskIdentity.node_id,
+            node_config={},
+            state=RecordDict(),
+            run_config={},
+            series_id=run.series_id,
+        )
+        return LinkGrid(self._state, run, self._mailbox), context
+
+    def finish_run(self, grid: LinkGrid) -> None:
+        """Close the run that `start_run` opened."""
+        task_id = grid.run.primary_task_id
+        if task_id is not None:
+            self._state.finish_task(task_id, sub_status=SubStatus.COMPLETED, details="")
+
+    def _serve(self) -> None:
+        try:
+            self._server.run(sockets=[self._socket])
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that starts the link
+            self._failure = error
+
+
+def _fleet_app(mailbox: Mailbox) -> FastAPI:
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        mailbox.attach(asyncio.get_running_loop())
+        yield
+
+    app = FastAPI(
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        lifespan=lifespan,
+        middleware=[
+            Middleware(BaseHTTPMiddleware, dispatch=http_error_translator),
+            Middleware(ProtobufTranslationMiddleware),
+            Middleware(NodeAuthMiddleware),
+            Middleware(MailboxMiddleware, mailbox=mailbox),
+        ],
+    )
+    app.include_router(fleet_router)
+
+    @app.get(HEALTH)
+    def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    return app
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    place = Place(setting=f"{host}:{port}")
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except socket.gaierror:
+        raise SettingError(
+            f'"{host}" is not an address',
+            place=place,
+            next_step="give --host an address of this machine, such as 127.0.0.1 or 0.0.0.0",
+        ) from None
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(512)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            cause, step = f"port {port} is busy", "stop the program that uses it, or give --port"
+        elif error.errno == errno.EACCES:
+            cause, step = f"port {port} needs more rights", "give --port a number above 1023"
+        else:
+            cause = f"cannot listen here: {error.strerror}"
+            step = "give --host an address of this machine"
+        raise SettingError(cause, place=place, next_step=step) from None
+    return listener

@@ -1,0 +1,295 @@
+"""A site's connection: take tasks from the server's Fleet API, bring replies back."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self, TypeVar
+
+import httpx
+from cryptography.hazmat.primitives.asymmetric import ec
+from flwr.app import Message
+from flwr.app.message import remove_content_from_message
+from flwr.common.serde import message_from_proto, message_to_proto
+from flwr.proto.fleet_pb2 import (
+    ActivateNodeRequest,
+    DeactivateNodeRequest,
+    PullMessagesRequest,
+    PushMessagesRequest,
+    RegisterNodeFleetRequest,
+)
+from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
+from flwr.proto.message_pb2 import (
+    ConfirmMessageReceivedRequest,
+    PullObjectRequest,
+    PushObjectRequest,
+)
+from flwr.proto.node_pb2 import Node as NodeProto
+from flwr.supercore.inflatable.inflatable_object import (
+    get_all_nested_objects,
+    get_object_tree,
+    iterate_object_tree,
+    no_object_id_recompute,
+)
+from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
+from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
+from flwr.supercore.primitives.asymmetric import public_key_to_bytes
+from flwr.supercore.retry import RetryInvoker, RetryState, exponential
+from flwr.supernode.fleet_http_client import FleetHttpClient
+from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
+
+from medhive.errors import FederationError, Place, SettingError
+
+HEARTBEAT = 10
+"""Seconds that the server is promised between two signs of life; Flower's smallest."""
+
+T = TypeVar("T")
+
+
+class StopRequested(Exception):  # noqa: N818 - not an error
+    """The person at the site asked the client to end."""
+
+
+class Node:
+    """One site's connection, used as a context manager.
+
+    Parameters
+    ----------
+    address : str
+        ``host:port`` of the server.
+    root_certificates : bytes
+        PEM of the certificate authority that the server's certificate must come from.
+    key : EllipticCurvePrivateKey
+        The site's own key; it signs every request and never leaves the site.
+    on_wait : callable
+        Called with a sentence whenever the server does not answer and the site waits.
+    give_up_after : float, optional
+        Seconds after which waiting ends; for ever where nothing is said.
+    stop : Event, optional
+        Ends every wait when set.
+
+    Raises
+    ------
+    SettingError
+        If the server's certificate is not from `root_certificates` or not for `address`.
+    FederationError
+        If the server refuses the site, or `give_up_after` passed.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        root_certificates: bytes,
+        key: ec.EllipticCurvePrivateKey,
+        *,
+        on_wait: Callable[[str], None] = lambda _: None,
+        give_up_after: float | None = None,
+        stop: threading.Event | None = None,
+    ) -> None:
+        self._address = address
+        self._on_wait = on_wait
+        self._stop = stop or threading.Event()
+        self._public_key = public_key_to_bytes(key.public_key())
+        self._client = FleetHttpClient.from_server_address(
+            address,
+            False,
+            root_certificates,
+            interceptors=[
+                RuntimeVersionHttpInterceptor(component_name="SuperNode"),
+                NodeAuthHttpInterceptor(key, key.public_key()),
+            ],
+        )
+        self._retry = RetryInvoker(
+            lambda: exponential(base_delay=0.2, multiplier=1.5, max_delay=10),
+            httpx.HTTPError,
+            max_tries=None,
+            max_time=give_up_after,
+            on_backoff=self._say_waiting,
+            should_giveup=_is_final,
+            wait_function=self._wait,
+        )
+        self._node = NodeProto()
+        self._closed = threading.Event()
+        self._heartbeat = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._said = ""
+
+    def __enter__(self) -> Self:
+        logging.getLogger("flwr").setLevel(logging.ERROR)
+        try:
+            self._connect()
+        except BaseException:
+            self._client.close()
+            raise
+        self._heartbeat.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._closed.set()
+        try:
+            self._client.DeactivateNode(DeactivateNodeRequest(node_id=self._node.node_id))
+        except httpx.HTTPError:
+            # the server is gone already; it marks the node offline by itself
+            logging.getLogger(__name__).debug("the server did not take the goodbye")
+        self._client.close()
+
+    def receive(self) -> Message | None:
+        """Return the next message, or None when the server had none for a while."""
+        request = PullMessagesRequest(node=self._node)
+        answer = self._call(lambda: self._client.PullMessages(request))
+        if not answer.messages_list:
+            return None
+        head = message_from_proto(answer.messages_list[0])
+        run_id, message_id = head.metadata.run_id, head.metadata.message_id
+        contents = {
+            item.object_id: self._pull(run_id, item.object_id)
+            for item in iterate_object_tree(answer.message_object_trees[0])
+        }
+        self._call(
+            lambda: self._client.ConfirmMessageReceived(
+                ConfirmMessageReceivedRequest(
+                    node=self._node, run_id=run_id, message_object_id=message_id
+                )
+            )
+        )
+        message = inflate_object_from_contents(message_id, contents)
+        if not isinstance(message, Message):
+            raise FederationError("the server sent something that is not a message")
+        message.metadata.__dict__["_message_id"] = message_id
+        return message
+
+    def send(self, reply: Message) -> None:
+        """Bring a reply to the server."""
+        with no_object_id_recompute():
+            reply.metadata.__dict__["_message_id"] = reply.object_id
+            tree = get_object_tree(reply)
+            objects = {name: item.deflate() for name, item in get_all_nested_objects(reply).items()}
+            head = message_to_proto(_without_content(reply))
+        request = PushMessagesRequest(
+            node=self._node,
+            messages_list=[head],
+            message_object_trees=[tree],
+            clientapp_runtime_list=[0.0],
+        )
+        answer = self._call(lambda: self._client.PushMessages(request))
+        for object_id in answer.objects_to_push:
+            self._push(reply.metadata.run_id, answer.session_id, object_id, objects[object_id])
+
+    def _connect(self) -> None:
+        try:
+            self._call(
+                lambda: self._client.RegisterNode(
+                    RegisterNodeFleetRequest(public_key=self._public_key)
+                )
+            )
+        except httpx.HTTPStatusError as error:
+            # a site that comes back has been registered before
+            if error.response.status_code != httpx.codes.PRECONDITION_FAILED:
+                raise self._refused(error) from None
+        activate = ActivateNodeRequest(public_key=self._public_key, heartbeat_interval=HEARTBEAT)
+        try:
+            answer = self._call(lambda: self._client.ActivateNode(activate))
+        except httpx.HTTPStatusError as error:
+            raise self._refused(error) from None
+        self._node = NodeProto(node_id=answer.node_id)
+
+    def _refused(self, error: httpx.HTTPStatusError) -> FederationError:
+        return FederationError(
+            f"the server refused this site: {error.response.text[:300]}",
+            place=Place(setting=self._address),
+            next_step="ask the study's statistician",
+        )
+
+    def _pull(self, run_id: int, object_id: str) -> bytes:
+        request = PullObjectRequest(node=self._node, run_id=run_id, object_id=object_id)
+        answer = self._call(lambda: self._client.PullObject(request))
+        if not answer.object_available:
+            raise FederationError("the server offered a message and then withdrew it")
+        return bytes(answer.object_content)
+
+    def _push(self, run_id: int, session_id: str, object_id: str, content: bytes) -> None:
+        request = PushObjectRequest(
+            node=self._node,
+            run_id=run_id,
+            session_id=session_id,
+            object_id=object_id,
+            object_content=content,
+        )
+        self._call(lambda: self._client.PushObject(request))
+
+    def _call(self, request: Callable[[], T]) -> T:
+        try:
+            answer: T = self._retry.invoke(request)
+        except httpx.HTTPStatusError:
+            raise
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from None
+        self._said = ""
+        return answer
+
+    def _unreachable(self, error: httpx.HTTPError) -> Exception:
+        place = Place(setting=self._address)
+        if _is_tls(error):
+            return SettingError(
+                f"the server's certificate was not accepted: {error}",
+                place=place,
+                next_step="check the address, and that --ca is the file that the server wrote",
+            )
+        return SettingError(
+            f"the server cannot be reached: {error}",
+            place=place,
+            next_step="check the address, and that the server runs",
+        )
+
+    def _say_waiting(self, state: RetryState) -> None:
+        sentence = f"waiting for the server at {self._address} ({_reason(state.exception)})"
+        if sentence != self._said:
+            self._said = sentence
+            self._on_wait(sentence)
+
+    def _wait(self, seconds: float) -> None:
+        if self._stop.wait(seconds):
+            raise StopRequested
+
+    def _beat(self) -> None:
+        request = SendNodeHeartbeatRequest(node=self._node, heartbeat_interval=HEARTBEAT)
+        while not self._closed.wait(HEARTBEAT / 2):
+            try:
+                self._client.SendNodeHeartbeat(request)
+            except httpx.HTTPError:
+                # the main thread waits for the server and says so; this one just tries again
+                continue
+
+
+def _without_content(message: Message) -> Message:
+    return remove_content_from_message(message) if message.has_content() else message
+
+
+def _is_tls(error: BaseException) -> bool:
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, ssl.SSLCertVerificationError):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
+def _is_final(error: Exception) -> bool:
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.status_code not in (429, 502, 503, 504)
+    return _is_tls(error)
+
+
+def _reason(error: Exception | None) -> str:
+    if isinstance(error, httpx.ConnectError):
+        return "nobody answers there yet"
+    if isinstance(error, httpx.TimeoutException):
+        return "it does not answer in time"
+    return str(error) or type(error).__name__
