@@ -16,8 +16,10 @@ from flwr.app.message import remove_content_from_message
 from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.fleet_pb2 import (
     ActivateNodeRequest,
+    ActivateNodeResponse,
     DeactivateNodeRequest,
     PullMessagesRequest,
+    PullMessagesResponse,
     PushMessagesRequest,
     RegisterNodeFleetRequest,
 )
@@ -47,6 +49,10 @@ HEARTBEAT = 10
 """Seconds that the server is promised between two signs of life; Flower's smallest."""
 
 T = TypeVar("T")
+
+
+class EarlierConnection(httpx.HTTPError):  # noqa: N818 - a state, which passes
+    """The server still counts an earlier connection of this site as alive."""
 
 
 class StopRequested(Exception):  # noqa: N818 - not an error
@@ -142,8 +148,14 @@ class Node:
 
     def receive(self) -> Message | None:
         """Return the next message, or None when the server had none for a while."""
-        request = PullMessagesRequest(node=self._node)
-        answer = self._call(lambda: self._client.PullMessages(request))
+        try:
+            answer = self._call(self._pull_messages)
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code != httpx.codes.UNAUTHORIZED:
+                raise self._refused(error) from None
+            # a server that was started again knows nobody
+            self._connect()
+            return None
         if not answer.messages_list:
             return None
         head = message_from_proto(answer.messages_list[0])
@@ -183,22 +195,28 @@ class Node:
             self._push(reply.metadata.run_id, answer.session_id, object_id, objects[object_id])
 
     def _connect(self) -> None:
+        register = RegisterNodeFleetRequest(public_key=self._public_key)
+        activate = ActivateNodeRequest(public_key=self._public_key, heartbeat_interval=HEARTBEAT)
         try:
-            self._call(
-                lambda: self._client.RegisterNode(
-                    RegisterNodeFleetRequest(public_key=self._public_key)
-                )
-            )
+            self._call(lambda: self._client.RegisterNode(register))
         except httpx.HTTPStatusError as error:
             # a site that comes back has been registered before
             if error.response.status_code != httpx.codes.PRECONDITION_FAILED:
                 raise self._refused(error) from None
-        activate = ActivateNodeRequest(public_key=self._public_key, heartbeat_interval=HEARTBEAT)
         try:
-            answer = self._call(lambda: self._client.ActivateNode(activate))
+            answer = self._call(lambda: self._activate(activate))
         except httpx.HTTPStatusError as error:
             raise self._refused(error) from None
         self._node = NodeProto(node_id=answer.node_id)
+
+    def _activate(self, request: ActivateNodeRequest) -> ActivateNodeResponse:
+        try:
+            return self._client.ActivateNode(request)
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code == httpx.codes.PRECONDITION_FAILED:
+                # after a crash the server counts the old connection as alive for a while
+                raise EarlierConnection("it still counts an earlier connection as alive") from None
+            raise
 
     def _refused(self, error: httpx.HTTPStatusError) -> FederationError:
         return FederationError(
@@ -206,6 +224,9 @@ class Node:
             place=Place(setting=self._address),
             next_step="ask the study's statistician",
         )
+
+    def _pull_messages(self) -> PullMessagesResponse:
+        return self._client.PullMessages(PullMessagesRequest(node=self._node))
 
     def _pull(self, run_id: int, object_id: str) -> bytes:
         request = PullObjectRequest(node=self._node, run_id=run_id, object_id=object_id)

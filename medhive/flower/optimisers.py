@@ -117,9 +117,7 @@ def _record(params: Array) -> ArrayRecord:
 
 
 def _as_reply(average: Array) -> Message:
-    content = RecordDict(
-        {"arrays": _record(average), "metrics": MetricRecord({"num-examples": 1})}
-    )
+    content = RecordDict({"arrays": _record(average), "metrics": MetricRecord({"num-examples": 1})})
     metadata = Metadata(
         run_id=0,
         message_id="",

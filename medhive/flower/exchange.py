@@ -1,0 +1,234 @@
+"""One question to all sites, one total back, over a Flower grid.
+
+Whoever runs the rounds sees totals only. Who takes part, who is late, who said no, and the
+check that every reply answers the question that was asked, are settled here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from flwr.app import Message
+from flwr.serverapp import Grid
+
+from medhive.errors import FederationError, ProtocolError
+from medhive.flower.grid import LinkGrid
+from medhive.flower.wire import Reply, Task, decode_reply, encode_task, from_message, to_record
+from medhive.learning.algorithm import Algorithm
+from medhive.learning.registry import EVALUATIONS, TRAININGS
+from medhive.rows import Array
+from medhive.study import Study
+from medhive.sums import Sums, total
+
+STOCK_POLL = 1.0
+"""Seconds between two looks at a stock grid, which cannot wake whoever waits."""
+
+LATE_JOIN = 5.0
+"""Seconds that a run with enough sites waits for the answer of a node that comes late."""
+
+WAIT_REPORT = 15.0
+"""Seconds after which a wait says again for whom it waits."""
+
+
+class Watch(Protocol):
+    """Hears what happens while sites are asked."""
+
+    def joined(self, site: str, n_samples: int) -> None:
+        """A site takes part from now on."""
+
+    def left(self, site: str, reason: str) -> None:
+        """A site does not take part any more."""
+
+    def waiting(self, sites: list[str], minimum: int, seconds: float) -> None:
+        """Fewer sites than the study asks for are there; the run waits."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The total of one question, and who is in it.
+
+    Parameters
+    ----------
+    total : Sums
+    sites : mapping of str to int
+        Training rows by site.
+    """
+
+    total: Sums
+    sites: Mapping[str, int]
+
+
+@dataclass
+class _Member:
+    node_id: int
+    n_samples: int
+
+
+@dataclass
+class GridExchange:
+    """Ask the sites behind a Flower grid.
+
+    Parameters
+    ----------
+    grid : Grid
+        MedHive's own, or a stock one.
+    study : Study
+    watch : Watch
+    join_timeout : float
+        Seconds to wait for `min-available-clients` before the run fails.
+    """
+
+    grid: Grid
+    study: Study
+    watch: Watch
+    join_timeout: float = 86_400.0
+    _members: dict[str, _Member] = field(default_factory=dict)
+    _rows: dict[str, int] = field(default_factory=dict)
+    _told: set[int] = field(default_factory=set)
+    _started: bool = False
+
+    def gather(self) -> Mapping[str, int]:
+        """Wait for as many sites as the study asks for; return their training rows.
+
+        Raises
+        ------
+        FederationError
+            If they did not come within `join_timeout`.
+        """
+        self._wait_for_enough(server_round=0)
+        return {site: member.n_samples for site, member in self._members.items()}
+
+    def ask(self, algorithm: Algorithm, state: Mapping[str, Array], server_round: int) -> Answer:
+        """Ask every site for its sums and return the total.
+
+        A site that does not answer within the study's ``round-timeout`` is left out; with fewer
+        than ``min-available-clients`` the question is put again when enough sites are back.
+
+        Raises
+        ------
+        FederationError
+            If too few sites answered until `join_timeout` passed.
+        """
+        self._started = True
+        attempt = 0
+        while True:
+            self._wait_for_enough(server_round)
+            task = Task(algorithm.name, server_round, attempt, self.study.canonical, state)
+            layout = algorithm.layout(state, self.study)
+            nodes = {member.node_id: site for site, member in self._members.items()}
+            replies: dict[str, Reply] = {}
+            for node_id, reply in self._send(task, nodes):
+                site = nodes[node_id]
+                if isinstance(reply, str):
+                    self._drop(site, reply)
+                elif reply.site != site or reply.sums.layout != layout:
+                    self._drop(site, "its reply does not fit the question")
+                else:
+                    replies[site] = reply
+            for site in [site for site in nodes.values() if site in self._members]:
+                if site not in replies:
+                    self._drop(site, "no answer in time")
+            if len(replies) >= self.study.run.min_available_clients:
+                sites = {site: replies[site].n_samples for site in sorted(replies)}
+                return Answer(total(replies[site].sums for site in sites), sites)
+            attempt += 1
+
+    def finish(self, note: str) -> None:
+        """Tell every node that the run is over."""
+        nodes = list(self.grid.get_node_ids())
+        task = Task("finish", 0, 0, self.study.canonical, note=note)
+        list(self._send(task, nodes, timeout=10.0))
+
+    def _wait_for_enough(self, server_round: int) -> None:
+        minimum = self.study.run.min_available_clients
+        start = said = time.monotonic()
+        first = True
+        while True:
+            seen = self.grid.news if isinstance(self.grid, LinkGrid) else 0
+            self._admit(server_round)
+            if len(self._members) >= minimum:
+                return
+            now = time.monotonic()
+            if now - start > self.join_timeout:
+                raise FederationError(
+                    f"only {len(self._members)} of {minimum} sites"
+                    f" ({', '.join(sorted(self._members)) or 'none'}) came"
+                    f" within {self.join_timeout:.0f} s",
+                    next_step="start the missing clients, or lower min-available-clients",
+                )
+            if first or now - said > WAIT_REPORT:
+                first, said = False, now
+                self.watch.waiting(sorted(self._members), minimum, now - start)
+            if isinstance(self.grid, LinkGrid):
+                self.grid.wait_for_news(seen, 1.0)
+            else:
+                time.sleep(STOCK_POLL)
+
+    def _admit(self, server_round: int) -> None:
+        """Let nodes in that are new or back, and let go of those that went offline."""
+        online = set(self.grid.get_node_ids())
+        for site, member in list(self._members.items()):
+            if member.node_id not in online:
+                self._drop(site, "its client is not connected any more")
+        known = {member.node_id for member in self._members.values()}
+        new = sorted(online - known - self._told)
+        if not new:
+            return
+        task = Task("join", server_round, 0, self.study.canonical)
+        # a run that can go on does not wait long for whoever comes
+        enough = len(self._members) >= self.study.run.min_available_clients
+        for node_id, reply in self._send(task, new, timeout=LATE_JOIN if enough else None):
+            self._told.add(node_id)
+            if isinstance(reply, str):
+                self.watch.left("a new site", reply)
+            elif reply.site in self._members:
+                self._tell(node_id, "turn-away", f'another client takes part as "{reply.site}"')
+                self.watch.left(reply.site, "a second client with this name was turned away")
+            elif self._started and reply.site not in self._rows:
+                self._tell(node_id, "late", "the run under way began without this site")
+            else:
+                self._members[reply.site] = _Member(node_id, reply.n_samples)
+                self._rows[reply.site] = reply.n_samples
+                self.watch.joined(reply.site, reply.n_samples)
+
+    def _drop(self, site: str, reason: str) -> None:
+        member = self._members.pop(site)
+        self._told.discard(member.node_id)
+        self.watch.left(site, reason)
+
+    def _tell(self, node_id: int, kind: str, note: str) -> None:
+        list(self._send(Task(kind, 0, 0, self.study.canonical, note=note), [node_id]))
+
+    def _send(
+        self, task: Task, nodes: Iterable[int], timeout: float | None = None
+    ) -> Iterable[tuple[int, Reply | str]]:
+        """Put one task to some nodes; yield each node's reply, or why there is none."""
+        record = to_record(encode_task(task))
+        kind = _message_type(task.kind)
+        messages = [Message(record, node_id, kind, group_id=str(task.round)) for node_id in nodes]
+        if not messages:
+            return
+        limit = self.study.run.round_timeout if timeout is None else timeout
+        for message in self.grid.send_and_receive(messages, timeout=limit):
+            yield message.metadata.src_node_id, self._read(message, task)
+
+    def _read(self, message: Message, task: Task) -> Reply | str:
+        if message.has_error():
+            return message.error.reason or "its client failed"
+        try:
+            reply = decode_reply(from_message(message))
+        except ProtocolError as error:
+            return f"its reply was refused: {error.cause}"
+        asked = (task.kind, task.round, task.attempt, self.study.sha256)
+        if (reply.kind, reply.round, reply.attempt, reply.contract_sha256) != asked:
+            return "its reply belongs to another question"
+        return reply
+
+
+def _message_type(kind: str) -> str:
+    if kind in TRAININGS:
+        return "train"
+    return "evaluate" if kind in EVALUATIONS else "query"

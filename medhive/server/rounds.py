@@ -1,0 +1,200 @@
+"""The rounds of a study: moments, training, evaluation, each as totals of sums."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from medhive.errors import DataError, Place
+from medhive.flower.exchange import Answer
+from medhive.flower.optimisers import has_optimiser, step
+from medhive.learning import evaluation
+from medhive.learning.algorithm import Algorithm
+from medhive.learning.registry import ALGORITHMS, training_algorithm
+from medhive.rows import Array
+from medhive.study import Study
+
+CONVERGED = 1e-6
+"""Largest change of a coefficient in the last round, relative to the largest coefficient."""
+
+SCORE_PASSES = 3
+
+
+class Exchange(Protocol):
+    """Whoever puts a question to all sites and returns the total."""
+
+    def gather(self) -> Mapping[str, int]:
+        """Return the sites that take part, with their training rows."""
+
+    def ask(self, algorithm: Algorithm, state: Mapping[str, Array], server_round: int) -> Answer:
+        """Return the total of one question."""
+
+
+class Progress(Protocol):
+    """Hears how far the run is."""
+
+    def phase(self, name: str) -> None:
+        """A part of the run begins."""
+
+    def round_done(self, record: RoundRecord) -> None:
+        """A round is over."""
+
+
+@dataclass(frozen=True)
+class RoundRecord:
+    """One line of the history.
+
+    Parameters
+    ----------
+    round : int
+        From 1.
+    loss, accuracy : float
+        Mean log-loss and accuracy of the round's model.
+    n_samples : int
+        Training rows in the round.
+    sites : mapping of str to int
+        Training rows of each site in the round.
+    seconds : float
+        Time that the round took, with its evaluation.
+    """
+
+    round: int
+    loss: float
+    accuracy: float
+    n_samples: int
+    sites: Mapping[str, int]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a run found.
+
+    Parameters
+    ----------
+    params : ndarray, shape (n_terms + 1,)
+        Intercept and coefficients on the scale that was trained on.
+    moments : mapping of str to ndarray
+        ``n``, ``events``, ``mean``, ``sd``, ``centre``, ``scale``.
+    metrics : mapping of str to float
+    history : tuple of RoundRecord
+    sites : mapping of str to int
+        Training rows of every site that took part.
+    converged : bool
+    warnings : tuple of str
+    """
+
+    params: Array
+    moments: Mapping[str, Array]
+    metrics: Mapping[str, float]
+    history: tuple[RoundRecord, ...]
+    sites: Mapping[str, int]
+    converged: bool
+    warnings: tuple[str, ...] = field(default=())
+
+
+def run_rounds(study: Study, exchange: Exchange, progress: Progress) -> Fit:
+    """Run a study from the first question to the last.
+
+    Raises
+    ------
+    DataError
+        If the outcome is the same in every row of every site.
+    FederationError
+        If too few sites take part.
+    """
+    progress.phase("sites")
+    sites = dict(exchange.gather())
+    progress.phase("standardisation")
+    moments = _moments(study, exchange)
+    progress.phase("rounds")
+    state: dict[str, Array] = {**moments, "params": np.zeros(len(study.terms) + 1)}
+    training = training_algorithm(study.run)
+    optimiser: dict[str, Array] = {}
+    history: list[RoundRecord] = []
+    change = np.inf
+    for server_round in range(1, study.run.num_server_rounds + 1):
+        start = time.perf_counter()
+        before = state["params"]
+        answer = exchange.ask(training, _sent(state), server_round)
+        state = training.update(state, answer.total, study)
+        if has_optimiser(study.run):
+            state["params"], optimiser = step(
+                study.run, before, optimiser, state["params"], server_round
+            )
+        evaluated = exchange.ask(ALGORITHMS["evaluate"], _sent(state), server_round)
+        metrics = evaluation.metrics(evaluated.total)
+        change = _relative_change(before, state["params"])
+        record = RoundRecord(
+            round=server_round,
+            loss=metrics["loss"],
+            accuracy=metrics["accuracy"],
+            n_samples=sum(answer.sites.values()),
+            sites=answer.sites,
+            seconds=time.perf_counter() - start,
+        )
+        history.append(record)
+        progress.round_done(record)
+    progress.phase("evaluation")
+    metrics |= _auc(exchange, state, study)
+    return Fit(
+        params=state["params"],
+        moments=moments,
+        metrics=metrics,
+        history=tuple(history),
+        sites=sites,
+        converged=bool(change <= CONVERGED),
+        warnings=_warnings(study, moments),
+    )
+
+
+def _moments(study: Study, exchange: Exchange) -> dict[str, Array]:
+    state: dict[str, Array] = {}
+    for name in ("moments", "spread"):
+        algorithm = ALGORITHMS[name]
+        state = algorithm.update(state, exchange.ask(algorithm, state, 0).total, study)
+        n, events = float(state["n"]), float(state["events"])
+        if events in (0.0, n):
+            found = "in no row" if events == 0 else "in every row"
+            raise DataError(
+                f"the outcome event occurs {found} of any site",
+                place=Place(column=study.study.outcome.column),
+                next_step="check `event` in the study file",
+            )
+    return state
+
+
+def _sent(state: Mapping[str, Array]) -> dict[str, Array]:
+    """Select what a site needs to know; the rest of the state stays at the server."""
+    return {key: state[key] for key in ("params", "centre", "scale", "n", "edges") if key in state}
+
+
+def _auc(exchange: Exchange, state: Mapping[str, Array], study: Study) -> dict[str, float]:
+    """Refine the score histograms until the error bound is met, a few passes at the most."""
+    algorithm = ALGORITHMS["scores"]
+    edges = evaluation.initial_edges()
+    for left in reversed(range(SCORE_PASSES)):
+        answer = exchange.ask(
+            algorithm, {**_sent(state), "edges": edges}, study.run.num_server_rounds
+        )
+        area, bound = evaluation.auc(answer.total)
+        if not bound > evaluation.AUC_GOAL or left == 0:
+            break
+        edges = evaluation.refine(edges, answer.total)
+    return {"auc": area, "auc_error_bound": bound}
+
+
+def _relative_change(before: Array, after: Array) -> float:
+    return float(np.max(np.abs(after - before)) / max(1.0, np.max(np.abs(after))))
+
+
+def _warnings(study: Study, moments: Mapping[str, Array]) -> tuple[str, ...]:
+    return tuple(
+        f'"{term.name}" has the same value in every row; its coefficient says nothing'
+        for term, sd in zip(study.terms, moments["sd"], strict=True)
+        if sd == 0
+    )
