@@ -1,0 +1,32 @@
+"""The algorithms by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from medhive.learning.algorithm import Algorithm
+from medhive.learning.evaluation import EVALUATE
+from medhive.learning.fedavg import FEDAVG
+from medhive.learning.fedprox import FEDPROX
+from medhive.learning.scores import SCORES
+from medhive.learning.standardise import MOMENTS, SPREAD
+from medhive.study import Run
+
+ALGORITHMS: Mapping[str, Algorithm] = {
+    each.name: each for each in (MOMENTS, SPREAD, FEDAVG, FEDPROX, EVALUATE, SCORES)
+}
+"""What a site can be asked to contribute to, by the name in the message."""
+
+
+def training_algorithm(run: Run) -> Algorithm:
+    """Return the algorithm that trains under ``run.strategy``.
+
+    The adaptive strategies differ from FedAvg only in what the server does with the average.
+    """
+    return FEDPROX if run.strategy == "fedprox" else FEDAVG
+
+TRAININGS = frozenset({FEDAVG.name, FEDPROX.name})
+"""Algorithms that a site runs on its training rows to change the model."""
+
+EVALUATIONS = frozenset({EVALUATE.name, SCORES.name})
+"""Algorithms that a site runs on its evaluation rows."""
