@@ -50,7 +50,7 @@ def at(rows: Rows, index: Array) -> Rows:
 
 
 def check_rows(algorithm: Algorithm, rows: Rows, split: list[Array], state: State) -> None:
-    """The total over the split equals the sums of all rows, in any order of rows and sites."""
+    """Check that no order of rows and no split over sites changes the total."""
     pooled = algorithm.contribute(rows, state, STUDY)
     parts = [algorithm.contribute(at(rows, index), state, STUDY) for index in split]
     assert all(part.layout == algorithm.layout(state, STUDY) for part in [pooled, *parts])
