@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import operator
+import math
 import re
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -21,6 +23,9 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
+
+from medhive.rows import Array
 
 INTERCEPT = "(Intercept)"
 
@@ -66,14 +71,19 @@ def code(value: object) -> str:
 Integer = Annotated[int, Strict()]
 Number = Annotated[float, Strict()]
 _COMPARISON = re.compile(r"^(>=|<=|==|!=|>|<)\s*(.+)$")
-_OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
-    ">": operator.gt,
-    ">=": operator.ge,
-    "<": operator.lt,
-    "<=": operator.le,
-    "==": operator.eq,
-    "!=": operator.ne,
+_OPERATORS: Mapping[str, Callable[[Array, float], NDArray[np.bool_]]] = {
+    ">": np.greater,
+    ">=": np.greater_equal,
+    "<": np.less,
+    "<=": np.less_equal,
+    "==": np.equal,
+    "!=": np.not_equal,
 }
+
+
+def _fault(setting: str, message: str) -> PydanticCustomError:
+    """Make an error about several settings that points at one of them."""
+    return PydanticCustomError("setting", "{message}", {"message": message, "setting": setting})
 
 
 class Outcome(_Section):
@@ -93,14 +103,16 @@ class Outcome(_Section):
     @model_validator(mode="after")
     def _comparison_has_a_number(self) -> Self:
         if self.event == "":
-            raise ValueError("event is empty")
+            raise _fault("event", "event is empty")
         if self.comparison is not None:
             try:
-                float(self.comparison[1])
+                finite = math.isfinite(float(self.comparison[1]))
             except ValueError:
-                raise ValueError(
-                    f"event = {self.event!r} compares with something that is not a number"
-                ) from None
+                finite = False
+            if not finite:
+                raise _fault(
+                    "event", f"event = {self.event!r} compares with something that is not a number"
+                )
         return self
 
     @property
@@ -109,12 +121,12 @@ class Outcome(_Section):
         match = _COMPARISON.match(self.event) if isinstance(self.event, str) else None
         return (match[1], match[2].strip()) if match else None
 
-    def holds(self, value: float) -> bool:
-        """Say whether a number meets the event's comparison."""
+    def holds(self, values: Array) -> NDArray[np.bool_]:
+        """Say which numbers meet the event's comparison."""
         if self.comparison is None:
             raise ValueError("the event is a value, not a comparison")
         sign, number = self.comparison
-        return _OPERATORS[sign](value, float(number))
+        return _OPERATORS[sign](values, float(number))
 
 
 class Header(_Section):
@@ -170,12 +182,13 @@ class Run(_Section):
         for key in sorted(every - set(TUNING[self.strategy])):
             if getattr(self, key) is not None:
                 users = ", ".join(name for name, keys in TUNING.items() if key in keys)
-                raise ValueError(
+                raise _fault(
+                    _kebab(key),
                     f'{_kebab(key)} has no effect with strategy = "{self.strategy}"'
-                    f" (it belongs to {users})"
+                    f" (it belongs to {users})",
                 )
         if self.l1_ratio is not None and self.penalty != "elasticnet":
-            raise ValueError(f'l1-ratio has no effect with penalty = "{self.penalty}"')
+            raise _fault("l1-ratio", f'l1-ratio has no effect with penalty = "{self.penalty}"')
         return self
 
 
@@ -241,27 +254,36 @@ class Feature(_Section):
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> Self:
+        idle: Mapping[str, object] = {
+            "continuous": {"levels": self.levels, "reference": self.reference},
+            "binary": {"range": self.range, "unit": self.unit},
+            "categorical": {"range": self.range, "unit": self.unit},
+        }[self.kind]
+        for key, value in idle.items():
+            if value:
+                raise _fault(key, f"a {self.kind} feature has no {key}")
         if self.kind == "continuous":
-            if self.levels or self.reference is not None:
-                raise ValueError("a continuous feature has no levels and no reference")
             if self.range is not None and not self.range[0] < self.range[1]:
-                raise ValueError("range is [smallest, largest]")
+                raise _fault("range", "range is [smallest, largest]")
             return self
-        if self.range is not None or self.unit:
-            raise ValueError(f"a {self.kind} feature has no range and no unit")
         codes = self.codes
         if self.kind == "binary":
             if self.levels and set(codes) != {"0", "1"}:
-                raise ValueError("a binary feature is coded 0 and 1; use kind = 'categorical'")
+                raise _fault(
+                    "levels", 'a binary feature is coded 0 and 1; use kind = "categorical"'
+                )
             if self.reference not in (None, "0"):
-                raise ValueError("the reference of a binary feature is 0")
+                raise _fault("reference", "the reference of a binary feature is 0")
             return self
         if len(codes) < 2:
-            raise ValueError("a categorical feature needs at least two levels")
+            raise _fault("levels", "a categorical feature needs at least two levels")
         if len(set(codes)) != len(codes):
-            raise ValueError("a level is listed twice")
+            raise _fault("levels", "a level is listed twice")
         if self.reference is not None and self.reference not in codes:
-            raise ValueError(f"reference {self.reference} is not one of the levels")
+            raise _fault(
+                "reference",
+                f"reference {self.reference} is not one of the levels {', '.join(codes)}",
+            )
         return self
 
     @property
@@ -302,12 +324,14 @@ class Study(_Section):
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
-        seen: set[str] = set()
-        for name in [self.study.outcome.column, *(feature.name for feature in self.features)]:
-            if name in seen:
-                where = "the outcome and" if name == self.study.outcome.column else "two"
-                raise ValueError(f'column "{name}" is used by {where} features')
-            seen.add(name)
+        users = {self.study.outcome.column: "the outcome"}
+        for number, feature in enumerate(self.features):
+            if feature.name in users:
+                raise _fault(
+                    f"features.{number}.name",
+                    f'column "{feature.name}" is already used by {users[feature.name]}',
+                )
+            users[feature.name] = "another feature"
         names = [term.name for term in self.terms]
         if len(set(names)) != len(names):
             raise ValueError("two model terms have the same name")

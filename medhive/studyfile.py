@@ -110,6 +110,9 @@ def _explain(
     faults: list[tuple[str, Place, str | None]] = []
     for item in error.errors():
         path = [part for part in item["loc"] if not _is_union_branch(part)]
+        if item["type"] == "setting":
+            keys = str(item["ctx"]["setting"]).split(".")
+            path += [int(key) if key.isdigit() else key for key in keys]
         message, step = _words(item, path)
         setting = _dotted(path)
         if len(path) > 1 and path[0] == "run" and path[1] in overrides:
@@ -148,8 +151,8 @@ def _words(item: Any, path: Sequence[int | str]) -> tuple[str, str | None]:
         key = str(path[-1])
         known = _known_keys(path[:-1])
         close = difflib.get_close_matches(key, known, n=1)
-        step = f'did you mean "{close[0]}"?' if close else f"known keys: {', '.join(known)}"
-        return f'unknown key "{key}"', step
+        hint = f'did you mean "{close[0]}"?' if close else f"known keys: {', '.join(known)}"
+        return f'unknown key "{key}"', hint
     if kind == "missing":
         return f'"{path[-1]}" is missing', "add it"
     if kind == "literal_error":
