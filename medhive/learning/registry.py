@@ -17,6 +17,12 @@ ALGORITHMS: Mapping[str, Algorithm] = {
 }
 """What a site can be asked to contribute to, by the name in the message."""
 
+TRAININGS = frozenset({FEDAVG.name, FEDPROX.name})
+"""Algorithms that a site runs on its training rows to change the model."""
+
+EVALUATIONS = frozenset({EVALUATE.name, SCORES.name})
+"""Algorithms that a site runs on its evaluation rows."""
+
 
 def training_algorithm(run: Run) -> Algorithm:
     """Return the algorithm that trains under ``run.strategy``.
@@ -24,9 +30,3 @@ def training_algorithm(run: Run) -> Algorithm:
     The adaptive strategies differ from FedAvg only in what the server does with the average.
     """
     return FEDPROX if run.strategy == "fedprox" else FEDAVG
-
-TRAININGS = frozenset({FEDAVG.name, FEDPROX.name})
-"""Algorithms that a site runs on its training rows to change the model."""
-
-EVALUATIONS = frozenset({EVALUATE.name, SCORES.name})
-"""Algorithms that a site runs on its evaluation rows."""
