@@ -81,9 +81,14 @@ _OPERATORS: Mapping[str, Callable[[Array, float], NDArray[np.bool_]]] = {
 }
 
 
-def _fault(setting: str, message: str) -> PydanticCustomError:
-    """Make an error about several settings that points at one of them."""
-    return PydanticCustomError("setting", "{message}", {"message": message, "setting": setting})
+def _fault(setting: str, message: str, step: str) -> PydanticCustomError:
+    """Make an error about several settings that points at one of them and says what to do."""
+    return PydanticCustomError(
+        "setting", "{message}", {"message": message, "setting": setting, "step": step}
+    )
+
+
+_EVENT_STEP = 'write a value, such as 1 or "M", or a comparison, such as "> 0"'
 
 
 class Outcome(_Section):
@@ -103,7 +108,7 @@ class Outcome(_Section):
     @model_validator(mode="after")
     def _comparison_has_a_number(self) -> Self:
         if self.event == "":
-            raise _fault("event", "event is empty")
+            raise _fault("event", "event is empty", _EVENT_STEP)
         if self.comparison is not None:
             try:
                 finite = math.isfinite(float(self.comparison[1]))
@@ -111,7 +116,9 @@ class Outcome(_Section):
                 finite = False
             if not finite:
                 raise _fault(
-                    "event", f"event = {self.event!r} compares with something that is not a number"
+                    "event",
+                    f"event = {self.event!r} compares with something that is not a number",
+                    _EVENT_STEP,
                 )
         return self
 
@@ -186,9 +193,14 @@ class Run(_Section):
                     _kebab(key),
                     f'{_kebab(key)} has no effect with strategy = "{self.strategy}"'
                     f" (it belongs to {users})",
+                    "remove it, or choose the strategy that uses it",
                 )
         if self.l1_ratio is not None and self.penalty != "elasticnet":
-            raise _fault("l1-ratio", f'l1-ratio has no effect with penalty = "{self.penalty}"')
+            raise _fault(
+                "l1-ratio",
+                f'l1-ratio has no effect with penalty = "{self.penalty}"',
+                'remove it, or choose penalty = "elasticnet"',
+            )
         return self
 
 
@@ -254,35 +266,38 @@ class Feature(_Section):
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> Self:
-        idle: Mapping[str, object] = {
-            "continuous": {"levels": self.levels, "reference": self.reference},
-            "binary": {"range": self.range, "unit": self.unit},
-            "categorical": {"range": self.range, "unit": self.unit},
-        }[self.kind]
-        for key, value in idle.items():
-            if value:
-                raise _fault(key, f"a {self.kind} feature has no {key}")
+        idle = ("levels", "reference") if self.kind == "continuous" else ("range", "unit")
+        for key in idle:
+            if getattr(self, key):
+                raise _fault(key, f"a {self.kind} feature has no {key}", "remove it")
         if self.kind == "continuous":
             if self.range is not None and not self.range[0] < self.range[1]:
-                raise _fault("range", "range is [smallest, largest]")
+                raise _fault("range", "range is [smallest, largest]", "swap the two numbers")
             return self
         codes = self.codes
         if self.kind == "binary":
             if self.levels and set(codes) != {"0", "1"}:
                 raise _fault(
-                    "levels", 'a binary feature is coded 0 and 1; use kind = "categorical"'
+                    "levels", "a binary feature is coded 0 and 1", 'use kind = "categorical"'
                 )
             if self.reference not in (None, "0"):
-                raise _fault("reference", "the reference of a binary feature is 0")
+                raise _fault("reference", "the reference of a binary feature is 0", "remove it")
             return self
         if len(codes) < 2:
-            raise _fault("levels", "a categorical feature needs at least two levels")
+            raise _fault(
+                "levels",
+                "a categorical feature needs at least two levels",
+                "list every level that may occur",
+            )
         if len(set(codes)) != len(codes):
-            raise _fault("levels", "a level is listed twice")
+            raise _fault(
+                "levels", 'a level is listed twice (1, 1.0 and "1" are one level)', "remove one"
+            )
         if self.reference is not None and self.reference not in codes:
             raise _fault(
                 "reference",
-                f"reference {self.reference} is not one of the levels {', '.join(codes)}",
+                f"reference {self.reference} is not one of the levels",
+                f"choose one of {', '.join(codes)}",
             )
         return self
 
@@ -330,11 +345,19 @@ class Study(_Section):
                 raise _fault(
                     f"features.{number}.name",
                     f'column "{feature.name}" is already used by {users[feature.name]}',
+                    "name another column, or remove one of the two",
                 )
             users[feature.name] = "another feature"
-        names = [term.name for term in self.terms]
-        if len(set(names)) != len(names):
-            raise ValueError("two model terms have the same name")
+        terms: set[str] = set()
+        for number, feature in enumerate(self.features):
+            own = {term.name for term in self.terms if term.feature == feature.name}
+            if clash := sorted(own & terms):
+                raise _fault(
+                    f"features.{number}.name",
+                    f'two model terms have the name "{clash[0]}"',
+                    "rename the column",
+                )
+            terms |= own
         return self
 
     @cached_property

@@ -25,6 +25,21 @@ _SECTIONS: Mapping[str, type[BaseModel]] = {
 }
 
 
+_TABLE = ("should be a table of keys and values", "see the example of a study file")
+_PLAIN: Mapping[str, tuple[str, str]] = {
+    "bool_type": ("should be true or false", "write true or false, without quotes"),
+    "int_type": ("should be a whole number", "write a whole number, without quotes"),
+    "float_type": ("should be a number", "write a number, without quotes"),
+    "string_type": ("should be a text", "put it in quotes"),
+    "tuple_type": ("should be a list", "write a list: [ …, … ]"),
+    "model_type": _TABLE,
+    "model_attributes_type": _TABLE,
+    "too_short": ("the list is too short", "add what is missing"),
+    "too_long": ("the list is too long", "remove what is too much"),
+}
+"""Pydantic's types of fault in plain words, each with the next step."""
+
+
 def read_study(path: Path, run_config: Mapping[str, Any] | None = None) -> Study:
     """Read and validate a study file.
 
@@ -59,7 +74,11 @@ def read_study(path: Path, run_config: Mapping[str, Any] | None = None) -> Study
             next_step="save the file as UTF-8",
         ) from None
     except OSError as error:
-        raise StudyError(f"cannot be read: {error.strerror}", place=Place(file=path)) from None
+        raise StudyError(
+            f"cannot be read: {error.strerror}",
+            place=Place(file=path),
+            next_step="check the file and its permissions",
+        ) from None
     return parse_study(text, file=path, run_config=run_config)
 
 
@@ -74,7 +93,9 @@ def parse_study(
         raise StudyError(
             f"not valid TOML: {str(error).split(' (at ')[0]}",
             place=Place(file=file, line=int(line[1]) if line else len(text.splitlines())),
-            next_step="quote text values and close every bracket",
+            next_step="give a key once"
+            if "overwrite" in str(error)
+            else "quote text values and close every bracket",
         ) from None
     overrides = dict(run_config or {})
     if overrides:
@@ -108,7 +129,8 @@ def _explain(
 ) -> StudyError:
     """Turn pydantic's report into one error that says every fault with its line."""
     faults: list[tuple[str, Place, str | None]] = []
-    for item in error.errors():
+    # an unknown key is often the cause of a missing one, so it is told first
+    for item in sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden"):
         path = [part for part in item["loc"] if not _is_union_branch(part)]
         if item["type"] == "setting":
             keys = str(item["ctx"]["setting"]).split(".")
@@ -153,18 +175,29 @@ def _words(item: Any, path: Sequence[int | str]) -> tuple[str, str | None]:
         close = difflib.get_close_matches(key, known, n=1)
         hint = f'did you mean "{close[0]}"?' if close else f"known keys: {', '.join(known)}"
         return f'unknown key "{key}"', hint
+    if kind == "missing" and isinstance(path[-1], int):
+        return "too few values in the list", f"give at least {path[-1] + 1}"
     if kind == "missing":
         return f'"{path[-1]}" is missing', "add it"
     if kind == "literal_error":
         allowed = [word.strip("'") for word in re.findall(r"'[^']*'", item["ctx"]["expected"])]
         close = difflib.get_close_matches(str(given), allowed, n=1)
-        step = f'did you mean "{close[0]}"?' if close else None
+        step = f'did you mean "{close[0]}"?' if close else "choose one of them"
         return f"{given!r} is not one of {', '.join(allowed)}", step
-    message = item["msg"].removeprefix("Value error, ")
+    if kind == "setting":
+        return item["ctx"]["message"], item["ctx"]["step"]
+    message, step = _PLAIN.get(
+        kind, (item["msg"].removeprefix("Value error, "), "correct the value")
+    )
     message = message.replace("Input should be", "should be").replace("String should", "should")
+    if path[:2] == ["study", "outcome"] and path[-1] == "event":
+        message, step = "should be a value or a comparison", 'write 1, "M" or "> 0", for instance'
+    elif path == ["study", "name"] and kind == "string_pattern_mismatch":
+        message = "has other characters than lower-case letters, digits and . _ -"
+        step = "choose a short name such as heart-disease"
     if isinstance(given, str | int | float) and not isinstance(given, bool) and path:
-        return f"{given!r}: {message}", None
-    return message, None
+        return f"{given!r}: {message}", step
+    return message, step
 
 
 def _known_keys(section: Sequence[int | str]) -> list[str]:
