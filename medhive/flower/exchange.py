@@ -37,13 +37,13 @@ class Watch(Protocol):
     """Hears what happens while sites are asked."""
 
     def joined(self, site: str, n_samples: int) -> None:
-        """A site takes part from now on."""
+        """Take note that a site takes part from now on."""
 
     def left(self, site: str, reason: str) -> None:
-        """A site does not take part any more."""
+        """Take note that a site does not take part any more."""
 
     def waiting(self, sites: list[str], minimum: int, seconds: float) -> None:
-        """Fewer sites than the study asks for are there; the run waits."""
+        """Take note that the run waits, because fewer sites than the study asks for are there."""
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ HEARTBEAT = 10
 T = TypeVar("T")
 
 
-class EarlierConnection(httpx.HTTPError):  # noqa: N818 - a state, which passes
+class EarlierConnection(httpx.HTTPError):
     """The server still counts an earlier connection of this site as alive."""
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,9 @@ from medhive.sums import Layout, Sums, size
 
 VERSION = 1
 MAX_BYTES = 256 * 2**20
+SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+"""What a site may be called: a name that is safe in a file, a log and a metric."""
+
 _RECORD = "medhive"
 _FIELD = "payload"
 
@@ -139,6 +143,8 @@ def decode_reply(data: bytes) -> Reply:
     head, sums = _unpack(data)
     if not np.isfinite(sums.vector).all():
         raise ProtocolError("a reply holds sums that are not finite numbers")
+    if SITE_NAME.fullmatch(_text(head, "site")) is None:
+        raise ProtocolError("a reply from a site whose name is not one")
     return Reply(
         kind=_text(head, "kind"),
         round=_count(head, "round"),

@@ -12,7 +12,7 @@ import numpy as np
 from medhive.errors import DataError, Place
 from medhive.flower.exchange import Answer
 from medhive.flower.optimisers import has_optimiser, step
-from medhive.learning import evaluation
+from medhive.learning import evaluation, scores
 from medhive.learning.algorithm import Algorithm
 from medhive.learning.registry import ALGORITHMS, training_algorithm
 from medhive.rows import Array
@@ -21,7 +21,8 @@ from medhive.study import Study
 CONVERGED = 1e-6
 """Largest change of a coefficient in the last round, relative to the largest coefficient."""
 
-SCORE_PASSES = 3
+AUC_GOAL = 1e-4
+"""Bound on the error of the AUC at which no further pass is made."""
 
 
 class Exchange(Protocol):
@@ -38,10 +39,10 @@ class Progress(Protocol):
     """Hears how far the run is."""
 
     def phase(self, name: str) -> None:
-        """A part of the run begins."""
+        """Take note that a part of the run begins."""
 
     def round_done(self, record: RoundRecord) -> None:
-        """A round is over."""
+        """Take note that a round is over."""
 
 
 @dataclass(frozen=True)
@@ -174,18 +175,15 @@ def _sent(state: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def _auc(exchange: Exchange, state: Mapping[str, Array], study: Study) -> dict[str, float]:
-    """Refine the score histograms until the error bound is met, a few passes at the most."""
+    """Sharpen the score histograms pass by pass, until their error bound is small."""
     algorithm = ALGORITHMS["scores"]
-    edges = evaluation.initial_edges()
-    for left in reversed(range(SCORE_PASSES)):
-        answer = exchange.ask(
-            algorithm, {**_sent(state), "edges": edges}, study.run.num_server_rounds
-        )
-        area, bound = evaluation.auc(answer.total)
-        if not bound > evaluation.AUC_GOAL or left == 0:
+    asked = {**state, "edges": scores.initial_edges(*scores.expected_scores(state))}
+    for _ in range(scores.PASSES):
+        answer = exchange.ask(algorithm, _sent(asked), study.run.num_server_rounds)
+        asked = algorithm.update(asked, answer.total, study)
+        if not float(asked["auc_error"]) > AUC_GOAL:
             break
-        edges = evaluation.refine(edges, answer.total)
-    return {"auc": area, "auc_error_bound": bound}
+    return {"auc": float(asked["auc"]), "auc_error_bound": float(asked["auc_error"])}
 
 
 def _relative_change(before: Array, after: Array) -> float:

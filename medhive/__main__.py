@@ -1,0 +1,6 @@
+"""``python -m medhive``."""
+
+from medhive.cli.main import run
+
+if __name__ == "__main__":
+    run()

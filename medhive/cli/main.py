@@ -1,0 +1,70 @@
+"""The ``medhive`` command."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from medhive.cli import client, demo, server, simulate
+from medhive.errors import MedHiveError
+
+app = typer.Typer(
+    name="medhive",
+    help="Hospitals fit one statistical model together; no patient's row leaves any hospital.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    epilog="Exit codes: 0 done, 1 internal error, 2 input cannot be used, 3 protocol,"
+    " 4 refused by a site, 5 the federation could not finish, 130 stopped by you.",
+)
+app.command("demo")(demo.demo)
+app.command("server")(server.server)
+app.command("client")(client.client)
+app.command("simulate")(simulate.simulate)
+
+STOPPED = 130
+
+
+def _version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        typer.echo(f"medhive {version('medhive')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Take the options of the command itself."""
+
+
+def run() -> None:
+    """Run the command line and end the process with the documented exit code."""
+    # BLAS threads of several clients on one machine only get in each other's way
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    try:
+        app()
+    except MedHiveError as error:
+        _print_error(error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("stopped", err=True)
+        sys.exit(STOPPED)
+    except BrokenPipeError:
+        # whoever read the output has gone
+        sys.stderr.close()
+        sys.exit(1)
+
+
+def _print_error(error: MedHiveError) -> None:
+    typer.echo(typer.style("error: ", fg="red", bold=True) + str(error), err=True)
+    if error.next_step:
+        typer.echo(typer.style(" next: ", bold=True) + error.next_step, err=True)

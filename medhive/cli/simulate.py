@@ -1,0 +1,2 @@
+def simulate() -> None:
+    """Run a study in one process."""

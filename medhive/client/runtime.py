@@ -1,0 +1,139 @@
+"""A hospital's client: connect, answer every task, end when the study ends."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from flwr.app import Context, Error, Message, RecordDict
+
+from medhive.client.answer import Site
+from medhive.client.app import client_app
+from medhive.data.site import SiteData, load_site
+from medhive.data.sources import read_csv
+from medhive.errors import MedHiveError, Place, RefusalError, SettingError
+from medhive.flower.node import Node
+from medhive.flower.wire import Reply, Task, decode_reply, decode_task, from_message
+from medhive.study import Study
+
+REFUSED, UNFIT, FAILED = 1001, 1002, 1003
+"""Codes of an error reply: the site said no; its data do not fit; something failed."""
+
+
+@dataclass(frozen=True)
+class ClientSettings:
+    """What a data manager says when starting a client.
+
+    Parameters
+    ----------
+    server : str
+        ``host:port``.
+    site : str
+        Name of the site.
+    data : Path
+        The site's rows.
+    root_certificates : bytes
+        PEM of the study's certificate authority.
+    key : EllipticCurvePrivateKey
+        The site's own key.
+    pinned : str, optional
+        SHA-256 of the only study that the site takes part in.
+    give_up_after : float, optional
+        Seconds of waiting for the server after which the client ends.
+    """
+
+    server: str
+    site: str
+    data: Path
+    root_certificates: bytes
+    key: ec.EllipticCurvePrivateKey
+    pinned: str | None = None
+    give_up_after: float | None = None
+
+
+def run_client(
+    settings: ClientSettings, say: Callable[[str], None], stop: threading.Event | None = None
+) -> None:
+    """Take part in one study.
+
+    Raises
+    ------
+    DataError
+        If the rows cannot be read or break the contract; the server hears only that they do.
+    RefusalError
+        If the site does not take part in what is asked.
+    SettingError
+        If the server cannot be reached or is not the one that the certificates are for.
+    """
+    # what is wrong with the file itself is said before anything connects
+    read_csv(settings.data)
+    site = Site(settings.site, lambda study: _load(settings, study, say), settings.pinned)
+    app = client_app(lambda _: site)
+    context = Context(run_id=0, node_id=0, node_config={}, state=RecordDict(), run_config={})
+    with Node(
+        settings.server,
+        settings.root_certificates,
+        settings.key,
+        on_wait=say,
+        give_up_after=settings.give_up_after,
+        stop=stop,
+    ) as node:
+        say(f"connected to {settings.server}; waiting for the study")
+        while True:
+            message = node.receive()
+            if message is None:
+                continue
+            try:
+                task = decode_task(from_message(message))
+                reply = app(message, context)
+            except MedHiveError as error:
+                node.send(Message(Error(*_public(error)), reply_to=message))
+                raise
+            node.send(reply)
+            if _react(task, decode_reply(from_message(reply)), say):
+                return
+
+
+def _load(settings: ClientSettings, study: Study, say: Callable[[str], None]) -> SiteData:
+    data = load_site(settings.data, study, settings.site)
+    title = f' "{study.study.title}"' if study.study.title else ""
+    say(f"study {study.study.name}{title}, contract {study.sha256[:12]}")
+    used = f"{data.n_rows} rows read, {data.n_rows - data.n_dropped} used"
+    if data.n_dropped:
+        used += f", {data.n_dropped} dropped because a value is missing"
+    if data.test is not None:
+        used += f"; {len(data.test)} of them held out for evaluation"
+    say(used)
+    if data.unused:
+        say(f"columns of the file that the study does not use: {', '.join(data.unused)}")
+    return data
+
+
+def _react(task: Task, reply: Reply, say: Callable[[str], None]) -> bool:
+    """Tell the person what happened; say whether the study is over."""
+    if task.kind == "turn-away":
+        raise SettingError(
+            task.note, place=Place(setting="--id"), next_step="give this client a name of its own"
+        )
+    if task.kind == "finish":
+        say(task.note or "the study is over")
+        return True
+    if task.kind == "late":
+        say(f"{task.note}; waiting for the next run")
+    elif len(reply.sums.vector):
+        count = len(reply.sums.vector)
+        where = f"round {task.round}" if task.round else "before round 1"
+        say(f"{where}, {task.kind}: sent {count} sums ({8 * count} bytes)")
+    return False
+
+
+def _public(error: MedHiveError) -> tuple[int, str]:
+    """Return what the server may hear of an error: nothing about the data."""
+    if isinstance(error, RefusalError):
+        return REFUSED, error.cause
+    if error.anchor == "data":
+        return UNFIT, "its data do not fit the study (the details are shown at the site)"
+    return FAILED, f"its client failed ({error.anchor})"
