@@ -8,6 +8,7 @@ import pytest
 
 from medhive.data.check import MISSING, check
 from medhive.data.sources import read_csv
+from medhive.errors import DataError
 from medhive.study import Study
 
 
@@ -124,3 +125,22 @@ def test_unused_columns_are_reported(tmp_path: Path) -> None:
     file = tmp_path / "site.csv"
     file.write_text("id,y,x,note\n1,1,3,hello\n")
     assert check(read_csv(file), study()).unused == ("id", "note")
+
+
+def test_lines_are_counted_across_blocks(tmp_path: Path) -> None:
+    """A line end that two blocks of the file share is one line end."""
+    file = tmp_path / "site.csv"
+    n = 900_000  # 5 bytes each; a block of 4 MiB ends between \r and \n
+    file.write_bytes(b"x,y\r\n" + b"1,1\r\n" * n)
+    assert read_csv(file).n_lines == n + 1
+
+
+def test_a_row_of_empty_fields_is_a_row(tmp_path: Path) -> None:
+    """Tabs alone are a row without values, not a blank line: lines after it stay right."""
+    file = tmp_path / "site.csv"
+    file.write_text("x\ty\n\t\n1\t1\n\nabc\t1\n")
+    with pytest.raises(DataError) as caught:
+        check(read_csv(file), study())
+    assert caught.value.place.line == 5
+    file.write_text("x\ty\n\t\n1\t1\n")
+    assert check(read_csv(file), study()).complete.tolist() == [False, True]
