@@ -123,3 +123,38 @@ def find_authority(given: Path | None, address: str, say: Callable[[str], None])
     if b"-----BEGIN CERTIFICATE-----" not in data:
         raise SettingError("not a certificate in PEM form", place=place, next_step=step)
     return data
+
+
+def parse_sites(values: list[str]) -> dict[str, Path]:
+    """Read ``NAME=FILE`` pairs."""
+    files: dict[str, Path] = {}
+    for value in values:
+        name, equals, path = value.partition("=")
+        if not equals or not path:
+            raise SettingError(
+                f"{value!r} is not NAME=FILE",
+                place=Place(setting="--site"),
+                next_step="write --site cleveland=cleveland.csv",
+            )
+        check_site_name(name)
+        if name in files:
+            raise SettingError(
+                f'site "{name}" is given twice',
+                place=Place(setting="--site"),
+                next_step="give every site a name of its own",
+            )
+        files[name] = Path(path)
+    return files
+
+
+def check_output_file(path: Path) -> None:
+    """Make sure, before anything is computed, that a result can be written."""
+    if path.is_dir():
+        cause, step = "this is a folder", "name a file in it, such as result.json"
+    elif not path.parent.is_dir():
+        cause, step = f"there is no folder {path.parent}", "make it, or choose another"
+    elif not os.access(path.parent, os.W_OK):
+        cause, step = f"the folder {path.parent} cannot be written", "choose another"
+    else:
+        return
+    raise SettingError(cause, place=Place(file=path, setting="--output"), next_step=step)

@@ -20,7 +20,7 @@ from medhive.demo.show import show
 from medhive.errors import FederationError
 from medhive.identity.authority import prepare_server
 from medhive.reports.mlflow_server import server_command, server_environment
-from medhive.server.conduct import new_folder
+from medhive.server.conduct import make_folder
 from medhive.server.serve import FOLDER_LINE
 from medhive.study import Study
 from medhive.studyfile import read_study
@@ -73,7 +73,8 @@ def run_demo(settings: DemoSettings, console: Console) -> None:
         study_file.write_text(text, encoding="utf-8")
         asked = {"min-available-clients": len(files), "seed": settings.seed}
         study = read_study(study_file, {**asked, **settings.run_config})
-        folder = new_folder(settings.output, study, datetime.now().astimezone())
+        folder = settings.output.absolute()
+        make_folder(folder)
         port, mlflow_port = free_port(), free_port(prefer=8080)
         mlflow = f"http://127.0.0.1:{mlflow_port}"
         console.print(
@@ -106,9 +107,9 @@ def free_port(prefer: int = 0) -> int:
 
 def _start_mlflow(processes: Processes, folder: Path, port: int) -> None:
     store = folder / "mlflow"
-    store.mkdir()
+    store.mkdir(exist_ok=True)
     processes.start(
-        "mlflow", server_command(port), server_environment(store), log=folder / "mlflow.log"
+        "mlflow", server_command(port), server_environment(store), log=store / "server.log"
     )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, Protocol
 
 import numpy as np
@@ -28,6 +30,26 @@ from medhive.server.rounds import Exchange, Fit, Progress, RoundRecord, run_roun
 from medhive.study import INTERCEPT, Study
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder for results where there is none.
+
+    Raises
+    ------
+    SettingError
+        If it cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise SettingError(
+            f"the folder for results cannot be used: {error.strerror}",
+            place=Place(file=folder, setting="--output"),
+            next_step="choose a folder that you may write with --output",
+        ) from None
+
+
 def new_folder(root: Path, study: Study, at: datetime) -> Path:
     """Make the folder of a run under `root`, named by study and time.
 
@@ -36,26 +58,16 @@ def new_folder(root: Path, study: Study, at: datetime) -> Path:
     SettingError
         If it cannot be made.
     """
+    make_folder(root)
     stem = f"{study.study.name}-{at:%Y%m%d-%H%M%S}"
-    folder, extra = root / stem, 1
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        while True:
-            try:
-                folder.mkdir()
-            except FileExistsError:
-                if not root.is_dir():
-                    raise
-                extra += 1
-                folder = root / f"{stem}-{extra}"
-            else:
-                return folder
-    except OSError as error:
-        raise SettingError(
-            f"the folder for results cannot be made: {error.strerror}",
-            place=Place(file=root, setting="--output"),
-            next_step="choose a folder that you may write with --output",
-        ) from None
+    names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
+    while True:
+        folder = root / next(names)
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        return folder
 
 
 def summarise(study: Study, fit: Fit, started: datetime, finished: datetime) -> Result:

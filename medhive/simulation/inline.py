@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
 
 from medhive.client.answer import Site
+from medhive.data.site import load_site
 from medhive.errors import FederationError
 from medhive.flower.exchange import Answer, Watch
 from medhive.flower.wire import Task, decode_reply, decode_task, encode_reply, encode_task
 from medhive.learning.algorithm import Algorithm
 from medhive.rows import Array
+from medhive.server.rounds import Fit, Progress, run_rounds
 from medhive.study import Study
 from medhive.sums import total
+
+
+class Seen(Progress, Watch, Protocol):
+    """Whoever shows a run: its rounds and its sites."""
 
 
 @dataclass
@@ -64,3 +72,13 @@ class LocalExchange:
             decode_reply(encode_reply(site.answer(decode_task(data)))).sums for site in self.sites
         ]
         return Answer(total(parts), dict(self._rows))
+
+
+def run_inline(study: Study, files: Mapping[str, Path], progress: Seen) -> Fit:
+    """Run a study over the files of every site, in this process."""
+    sites = [_site(name, path) for name, path in files.items()]
+    return run_rounds(study, LocalExchange(sites, study, progress), progress)
+
+
+def _site(name: str, path: Path) -> Site:
+    return Site(name, lambda study: load_site(path, study, name))
