@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
-import gzip
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
+from medhive.data.survey import BLOCK, is_gzip, open_bytes, survey
 from medhive.errors import DataError, Place
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
-_BLOCK = 1 << 22
-_OTHER_FORMATS = {
-    codecs.BOM_UTF16_LE: ("UTF-16 text", 'save it as "CSV UTF-8"'),
-    codecs.BOM_UTF16_BE: ("UTF-16 text", 'save it as "CSV UTF-8"'),
-    b"PK\x03\x04": ("an Excel workbook or a zip archive", 'save it as "CSV UTF-8"'),
-    b"\xd0\xcf\x11\xe0": ("an old Excel workbook", 'save it as "CSV UTF-8"'),
-    b"\x1f\x8b": ("compressed by gzip", "give it a name that ends in .gz"),
-    b"PAR1": ("a Parquet file", "export it as CSV"),
-}
 
 
 @dataclass(frozen=True)
@@ -65,7 +54,7 @@ class Table:
         """
         try:
             with pa.input_stream(
-                str(self.file), compression="gzip" if _is_gzip(self.file) else None
+                str(self.file), compression="gzip" if is_gzip(self.file) else None
             ) as stream:
                 n_rows = 0
                 for batch in self._parse(stream, columns):
@@ -104,7 +93,7 @@ class Table:
         yield from pa_csv.open_csv(
             stream,
             read_options=pa_csv.ReadOptions(
-                column_names=self.names, skip_rows=self.header_line, block_size=_BLOCK
+                column_names=self.names, skip_rows=self.header_line, block_size=BLOCK
             ),
             parse_options=pa_csv.ParseOptions(
                 delimiter=self.delimiter,
@@ -170,7 +159,7 @@ def read_csv(path: Path) -> Table:
         If the file cannot be read, is not UTF-8 text, or has no usable header or no row.
     """
     try:
-        n_lines, n_quotes = _survey(path)
+        n_lines, n_quotes = survey(path)
         return _read_header(path, n_lines, n_quotes)
     except FileNotFoundError:
         raise DataError(
@@ -197,85 +186,12 @@ def read_csv(path: Path) -> Table:
         ) from None
 
 
-def _is_gzip(path: Path) -> bool:
-    return path.suffix == ".gz"
-
-
-def _open_bytes(path: Path) -> BinaryIO:
-    return cast("BinaryIO", gzip.open(path)) if _is_gzip(path) else path.open("rb")
-
-
 def _open_text(path: Path) -> io.TextIOWrapper:
-    return io.TextIOWrapper(_open_bytes(path), encoding="utf-8-sig", newline="")
+    return io.TextIOWrapper(open_bytes(path), encoding="utf-8-sig", newline="")
 
 
 def _is_blank(line: str, delimiter: str) -> bool:
     return not line.strip() and delimiter not in line
-
-
-def _survey(path: Path) -> tuple[int, int]:
-    """Count the lines and quotes of a file, and require that all of it is UTF-8 text."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    n_lines = n_quotes = position = 0
-    last = b""
-    with _open_bytes(path) as stream:
-        while block := stream.read(_BLOCK):
-            if block.endswith(b"\r"):
-                block += stream.read(1)
-            if position == 0:
-                _refuse_other_formats(path, block)
-            if b"\0" in block:
-                before = block[: block.index(b"\0")]
-                raise DataError(
-                    "a NUL byte: this is not a text file",
-                    place=Place(file=path, line=n_lines + _count_lines(before) + 1),
-                    next_step='export the data as "CSV UTF-8"',
-                )
-            if not block.isascii() or decoder.getstate()[0]:
-                try:
-                    decoder.decode(block)
-                except UnicodeDecodeError as error:
-                    raise _not_utf8(path, error) from None
-            n_lines += _count_lines(block)
-            n_quotes += block.count(b'"')
-            position += len(block)
-            last = block[-1:]
-    try:
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError as error:
-        raise _not_utf8(path, error) from None
-    return n_lines + (last not in (b"\n", b"\r", b"")), n_quotes
-
-
-def _count_lines(block: bytes) -> int:
-    return block.count(b"\n") + block.count(b"\r") - block.count(b"\r\n")
-
-
-def _refuse_other_formats(path: Path, block: bytes) -> None:
-    for start, (what, step) in _OTHER_FORMATS.items():
-        if block.startswith(start):
-            raise DataError(
-                f"this is {what}, not a CSV file in UTF-8", place=Place(file=path), next_step=step
-            )
-
-
-def _not_utf8(path: Path, error: UnicodeDecodeError) -> DataError:
-    """Find the first bad byte again, since the decoder counts from its own block."""
-    position = n_lines = 0
-    with _open_bytes(path) as stream:
-        for line in stream:
-            n_lines += 1
-            try:
-                line.decode("utf-8")
-            except UnicodeDecodeError as exact:
-                error, position = exact, position + exact.start
-                break
-            position += len(line)
-    return DataError(
-        f"not UTF-8 text: byte 0x{error.object[error.start]:02X} at position {position}",
-        place=Place(file=path, line=n_lines),
-        next_step='save the file as UTF-8 (in a spreadsheet: "CSV UTF-8")',
-    )
 
 
 def _read_header(path: Path, n_lines: int, n_quotes: int) -> Table:
