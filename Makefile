@@ -1,0 +1,42 @@
+# Needs Python 3.11 or later, git and make. Everything is installed into .venv, nothing elsewhere.
+#
+#   make demo    show a federation of hospitals on this machine
+#   make test    run every test
+#   make check   format, lint, types, import contracts and the fast tests
+#   make docs    write docs/reference/cli.md again
+#   make clean   remove .venv and what tools left behind
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: demo test check docs clean
+
+demo: $(VENV)/run.stamp
+	$(BIN)/medhive demo
+
+test: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest
+
+check: $(VENV)/dev.stamp
+	scripts/check
+
+docs: $(VENV)/run.stamp
+	$(BIN)/python scripts/make-cli-docs
+
+clean:
+	rm -rf $(VENV) build dist .*_cache .hypothesis
+	find medhive tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV)/python.stamp:
+	python=$$(scripts/find-python) && "$$python" -m venv --clear $(VENV)
+	touch $@
+
+$(VENV)/run.stamp: requirements.txt pyproject.toml $(VENV)/python.stamp
+	@echo "Installing MedHive into $(VENV): about 1 GB, once."
+	$(PIP) install --quiet --requirement requirements.txt --editable .
+	touch $@
+
+$(VENV)/dev.stamp: requirements-dev.txt $(VENV)/run.stamp
+	$(PIP) install --quiet --requirement requirements-dev.txt
+	touch $@
