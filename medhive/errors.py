@@ -6,7 +6,8 @@
     ├── InputError            2   what a person gave cannot be used
     │   ├── StudyError            the study file
     │   ├── DataError             a site's rows
-    │   └── SettingError          an option, an address, a port, a file of MedHive's own
+    │   ├── SettingError          an option, an address, a port, a file of MedHive's own
+    │   └── IdentityError         a join code or a key that the other side does not accept
     ├── ProtocolError         3   a message from the other side does not follow the protocol
     ├── RefusalError          4   a site said no
     └── FederationError       5   the federation could not finish: too few sites, a deadline passed
@@ -106,6 +107,29 @@ class SettingError(InputError):
     """An option, an address, a port or one of MedHive's own files cannot be used."""
 
     anchor = "setting"
+
+
+class IdentityError(InputError):
+    """A join code or a key that the other side does not accept.
+
+    Attributes
+    ----------
+    reason : str
+        One word for logs and counters, such as ``used-code``.
+    """
+
+    anchor = "identity"
+
+    def __init__(
+        self,
+        cause: str,
+        reason: str,
+        *,
+        place: Place | None = None,
+        next_step: str | None = None,
+    ) -> None:
+        self.reason = reason
+        super().__init__(cause, place=place, next_step=next_step)
 
 
 class ProtocolError(MedHiveError):

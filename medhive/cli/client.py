@@ -7,45 +7,54 @@ from typing import Annotated
 
 import typer
 
-from medhive.cli.options import check_address, check_site_name, find_authority, home
+from medhive.cli.options import home
 
 
 def client(
+    join: Annotated[
+        str | None,
+        typer.Option(
+            envvar="MEDHIVE_JOIN",
+            metavar="CODE",
+            help="Join code from the study's statistician. Needed once; later --id is enough.",
+            show_default=False,
+        ),
+    ] = None,
     server: Annotated[
-        str,
+        str | None,
         typer.Option(
             envvar="SERVER_ADDRESS",
             metavar="HOST:PORT",
             help="Address of the study's server.",
-            show_default=False,
+            show_default="where this site enrolled",
         ),
-    ],
+    ] = None,
     site: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--id",
             envvar="CLIENT_ID",
             metavar="SITE",
             help="Name of this site in the study.",
-            show_default=False,
+            show_default="that of the join code, or of the one site enrolled here",
         ),
-    ],
+    ] = None,
     data: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             envvar="MEDHIVE_DATA",
             metavar="FILE",
             help="The site's rows, a CSV file. It is read here and never leaves.",
-            show_default=False,
+            show_default="bundled public rows, for an open demo",
         ),
-    ],
+    ] = None,
     ca: Annotated[
         Path | None,
         typer.Option(
             envvar="MEDHIVE_CA",
             metavar="FILE",
             help="Certificate of the study's authority, ca.pem of the server's home.",
-            show_default="that of a server on this machine",
+            show_default="from the enrolment, or of a server on this machine",
         ),
     ] = None,
     study: Annotated[
@@ -60,13 +69,17 @@ def client(
     site_home: Annotated[
         Path | None,
         typer.Option(
-            "--home", help="Folder of this site's key.", show_default="~/.medhive/sites/SITE"
+            "--home",
+            envvar="MEDHIVE_SITE_HOME",
+            help="Folder of this site's key.",
+            show_default="~/.medhive/sites/SITE",
         ),
     ] = None,
     give_up_after: Annotated[
         float | None,
         typer.Option(
             min=0,
+            envvar="MEDHIVE_GIVE_UP_AFTER",
             metavar="SECONDS",
             help="End with an error when the server does not answer for so long.",
             show_default="wait for ever",
@@ -77,22 +90,26 @@ def client(
 
     Waits for a server that does not run yet. Ends with exit code 0 after the study.
     """
+    from medhive.client.joining import find_place, resolve_site
     from medhive.client.runtime import ClientSettings, run_client
-    from medhive.identity.keys import site_key
     from medhive.studyfile import read_study
 
-    def say(sentence: str) -> None:
-        typer.echo(f"{site}: {sentence}")
+    asked = resolve_site(
+        home(), join=join, server=server, site=site, data=data, ca=ca, site_home=site_home
+    )
 
-    check_site_name(site)
-    address = check_address(server)
+    def say(sentence: str) -> None:
+        typer.echo(f"{asked.site}: {sentence}")
+
+    pinned = None if study is None else read_study(study).sha256
+    place = find_place(asked, say)
     settings = ClientSettings(
-        server=address,
-        site=site,
+        server=place.address,
+        site=place.site,
         data=data,
-        root_certificates=find_authority(ca, address, say),
-        key=site_key(site_home or home() / "sites" / site),
-        pinned=None if study is None else read_study(study).sha256,
+        root_certificates=place.root_certificates,
+        key=place.key,
+        pinned=pinned,
         give_up_after=give_up_after,
     )
     run_client(settings, say)

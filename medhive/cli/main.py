@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from medhive.cli import client, demo, server, simulate
+from medhive.cli import client, demo, identity, server, simulate
 from medhive.errors import MedHiveError
 
 app = typer.Typer(
@@ -25,6 +25,10 @@ app.command("demo")(demo.demo)
 app.command("server")(server.server)
 app.command("client")(client.client)
 app.command("simulate")(simulate.simulate)
+app.command("init")(identity.init)
+app.command("invite")(identity.invite)
+app.command("sites")(identity.sites)
+app.command("revoke")(identity.revoke)
 
 STOPPED = 130
 
@@ -55,9 +59,11 @@ def run() -> None:
     except MedHiveError as error:
         _print_error(error)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("stopped", err=True)
-        sys.exit(STOPPED)
+    except SystemExit as end:
+        # Typer itself turns Ctrl-C into this code, and says nothing
+        if end.code == STOPPED:
+            typer.echo("stopped", err=True)
+        raise
     except BrokenPipeError:
         # whoever read the output has gone
         sys.stderr.close()

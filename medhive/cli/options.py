@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import time
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +14,15 @@ from medhive.errors import Place, SettingError
 
 StudyFile = Annotated[
     Path, typer.Argument(metavar="STUDY.toml", help="The study file.", show_default=False)
+]
+ServerHome = Annotated[
+    Path | None,
+    typer.Option(
+        "--home",
+        envvar="MEDHIVE_SERVER_HOME",
+        help="Folder of the server's keys, certificates and roster.",
+        show_default="~/.medhive/server",
+    ),
 ]
 RunConfig = Annotated[
     str,
@@ -37,6 +44,9 @@ Output = Annotated[
 ]
 
 _PAIR = re.compile(r"\s*([A-Za-z0-9_-]+)\s*=\s*('[^']*'|\"[^\"]*\"|[^\s'\"]+)(?=\s|$)")
+
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 
 
 def home() -> Path:
@@ -71,62 +81,10 @@ def parse_run_config(text: str) -> dict[str, Any]:
     return values
 
 
-def check_site_name(name: str) -> None:
-    """Refuse a site name that is not safe in a file, a log and a metric."""
-    from medhive.flower.wire import SITE_NAME
-
-    if SITE_NAME.fullmatch(name) is None:
-        raise SettingError(
-            f"{name!r} is not a name for a site",
-            place=Place(setting="--id"),
-            next_step="use letters, digits, dot, dash and underscore, 63 at most",
-        )
-
-
-def check_address(text: str) -> str:
-    """Return ``host:port``; refuse anything else."""
-    match = re.fullmatch(r"(?:https://)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(\d{1,5})/?", text)
-    if match is None or not 0 < int(match[2]) < 65536:
-        raise SettingError(
-            f"{text!r} is not HOST:PORT",
-            place=Place(setting="--server"),
-            next_step="take the address that the server prints, such as 127.0.0.1:9092",
-        )
-    return f"{match[1]}:{match[2]}"
-
-
-def find_authority(given: Path | None, address: str, say: Callable[[str], None]) -> bytes:
-    """Read the certificate of the study's authority.
-
-    Without `given` it is the one that a server on this machine leaves in MedHive's folder; such a
-    server may be started later than its clients, so they wait for it.
-    """
-    step = "ask the study's statistician for ca.pem from the server's home, and give it with --ca"
-    path = given or home() / "server" / "ca.pem"
-    place = Place(file=path, setting="--ca")
-    if given is None and not path.exists():
-        if address.rpartition(":")[0] not in ("127.0.0.1", "localhost", "[::1]"):
-            raise SettingError(
-                "no certificate of the study's authority is given", place=place, next_step=step
-            )
-        say(f"waiting for a server on this machine (it will leave {path})")
-        while not path.exists():
-            time.sleep(0.2)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise SettingError(
-            f"the certificate of the study's authority cannot be read ({error.strerror})",
-            place=place,
-            next_step=step,
-        ) from None
-    if b"-----BEGIN CERTIFICATE-----" not in data:
-        raise SettingError("not a certificate in PEM form", place=place, next_step=step)
-    return data
-
-
 def parse_sites(values: list[str]) -> dict[str, Path]:
     """Read ``NAME=FILE`` pairs."""
+    from medhive.flower.wire import NAME_STEP, SITE_NAME
+
     files: dict[str, Path] = {}
     for value in values:
         name, equals, path = value.partition("=")
@@ -136,7 +94,12 @@ def parse_sites(values: list[str]) -> dict[str, Path]:
                 place=Place(setting="--site"),
                 next_step="write --site cleveland=cleveland.csv",
             )
-        check_site_name(name)
+        if SITE_NAME.fullmatch(name) is None:
+            raise SettingError(
+                f"{name!r} is not a name for a site",
+                place=Place(setting="--site"),
+                next_step=NAME_STEP,
+            )
         if name in files:
             raise SettingError(
                 f'site "{name}" is given twice',

@@ -81,6 +81,13 @@ def simulate(
     if output is not None:
         check_output_file(output)
     console = Console(stderr=True)
+    if contract.privacy.secure_aggregation:
+        console.print(
+            "note: secure-aggregation = true has no effect in a simulation, where no sum leaves"
+            " this machine; medhive server does not run this study yet",
+            highlight=False,
+            soft_wrap=True,
+        )
     progress = ConsoleProgress(console, contract.run.num_server_rounds)
     started = now()
     if backend is Backend.RAY:

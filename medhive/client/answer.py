@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from medhive.data.site import SiteData
-from medhive.errors import ProtocolError, RefusalError
+from medhive.errors import Place, ProtocolError, RefusalError
 from medhive.flower.wire import Reply, Task
 from medhive.learning.registry import ALGORITHMS, EVALUATIONS
 from medhive.study import Study
@@ -32,12 +32,18 @@ class Site:
         Reads the site's rows for a study; called once a contract.
     pinned : str, optional
         The only contract (SHA-256) that this site works for.
+    simulated : bool
+        Whether whoever asks has the rows anyway, so that a contract's promise to hide this
+        site's sums from the server has nothing to hide.
     """
 
-    def __init__(self, name: str, load: Loader, pinned: str | None = None) -> None:
+    def __init__(
+        self, name: str, load: Loader, pinned: str | None = None, *, simulated: bool = False
+    ) -> None:
         self.name = name
         self._load = load
         self._pinned = pinned
+        self._simulated = simulated
         self._loaded: tuple[Study, SiteData] | None = None
 
     def answer(self, task: Task) -> Reply:
@@ -94,6 +100,14 @@ class Site:
                 raise RefusalError(
                     f"the server runs another study ({study.study.name},"
                     f" {study.sha256[:12]}) than the one this site agreed to"
+                )
+            if study.privacy.secure_aggregation and not self._simulated:
+                raise RefusalError(
+                    "the study promises masked sums, and this version of MedHive sends them"
+                    " unmasked inside TLS",
+                    place=Place(setting="privacy.secure-aggregation"),
+                    next_step="agree on secure-aggregation = false, or wait for a version that"
+                    " masks",
                 )
             self._loaded = (study, self._load(study))
         return self._loaded

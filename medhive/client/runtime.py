@@ -12,6 +12,7 @@ from flwr.app import Context, Error, Message, RecordDict
 
 from medhive.client.answer import Site
 from medhive.client.app import client_app
+from medhive.data.bundled import load_demo
 from medhive.data.site import SiteData, load_site
 from medhive.data.sources import read_csv
 from medhive.errors import MedHiveError, Place, RefusalError, SettingError
@@ -33,10 +34,10 @@ class ClientSettings:
         ``host:port``.
     site : str
         Name of the site.
-    data : Path
-        The site's rows.
-    root_certificates : bytes
-        PEM of the study's certificate authority.
+    data : Path or None
+        The site's rows; bundled public ones where there are none.
+    root_certificates : bytes or None
+        PEM of the study's certificate authority; None trusts whoever answers.
     key : EllipticCurvePrivateKey
         The site's own key.
     pinned : str, optional
@@ -47,8 +48,8 @@ class ClientSettings:
 
     server: str
     site: str
-    data: Path
-    root_certificates: bytes
+    data: Path | None
+    root_certificates: bytes | None
     key: ec.EllipticCurvePrivateKey
     pinned: str | None = None
     give_up_after: float | None = None
@@ -68,8 +69,15 @@ def run_client(
     SettingError
         If the server cannot be reached or is not the one that the certificates are for.
     """
-    # what is wrong with the file itself is said before anything connects
-    read_csv(settings.data)
+    if settings.data is not None:
+        # what is wrong with the file itself is said before anything connects
+        read_csv(settings.data)
+    elif settings.root_certificates is not None:
+        raise SettingError(
+            "this site is enrolled, and brings no rows",
+            place=Place(setting="--data"),
+            next_step="add --data FILE",
+        )
     site = Site(settings.site, lambda study: _load(settings, study, say), settings.pinned)
     app = client_app(lambda _: site)
     context = Context(run_id=0, node_id=0, node_config={}, state=RecordDict(), run_config={})
@@ -98,7 +106,11 @@ def run_client(
 
 
 def _load(settings: ClientSettings, study: Study, say: Callable[[str], None]) -> SiteData:
-    data = load_site(settings.data, study, settings.site)
+    data = (
+        load_demo(study, settings.site)
+        if settings.data is None
+        else load_site(settings.data, study, settings.site)
+    )
     title = f' "{study.study.title}"' if study.study.title else ""
     say(f"study {study.study.name}{title}, contract {study.sha256[:12]}")
     used = f"{data.n_rows} rows read, {data.n_rows - data.n_dropped} used"

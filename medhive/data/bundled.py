@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import re
+import zlib
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
@@ -13,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medhive.data.site import SiteData, load_site
-from medhive.errors import SettingError
+from medhive.errors import Place, SettingError
 from medhive.rows import Array
 from medhive.study import Study
 
@@ -24,6 +26,9 @@ WDBC_SITES = range(2, 57)
 """Numbers of sites that the Wisconsin rows can be cut into."""
 
 _WDBC_DEFAULT = 4
+DEMO_PARTS = 10
+"""Parts that an open demo cuts Wisconsin's rows into."""
+
 _WDBC_ROWS = 569
 
 
@@ -84,6 +89,30 @@ def load_partition(
             return load_site(path, study, names[partition])
 
     return names[partition], load
+
+
+def load_demo(study: Study, client: str) -> SiteData:
+    """Return bundled rows for a client of an open demo, which has none of its own.
+
+    Wisconsin's rows are cut into ten parts. A client whose name ends with a number takes that
+    part (the tenth after the ninth, then from the first on again), any other one by its name.
+
+    Raises
+    ------
+    SettingError
+        If the study is not one of a bundled data set.
+    """
+    dataset = study.study.name
+    if dataset not in get_args(Dataset):
+        raise SettingError(
+            f'the server runs the study "{dataset}", which needs rows of its own',
+            place=Place(setting="--data"),
+            next_step="add --data FILE",
+        )
+    parts = DEMO_PARTS if dataset == "wdbc" else len(HEART_SITES)
+    number = re.search(r"\d{1,9}$", client)
+    index = int(number[0]) - 1 if number else zlib.crc32(client.encode())
+    return load_partition(dataset, index % parts, parts)[1](study)
 
 
 def study_text(dataset: str, sites: int | None = None) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from flwr.app import Message
+from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
 from medhive.errors import FederationError, ProtocolError
@@ -28,6 +29,15 @@ STOCK_POLL = 1.0
 
 LATE_JOIN = 5.0
 """Seconds that a run with enough sites waits for the answer of a node that comes late."""
+
+LOST = frozenset(
+    {
+        ErrorCode.MESSAGE_UNAVAILABLE,
+        ErrorCode.REPLY_MESSAGE_UNAVAILABLE,
+        ErrorCode.NODE_UNAVAILABLE,
+    }
+)
+"""Codes of the replies that Flower itself makes when nothing can come from a node any more."""
 
 WAIT_REPORT = 15.0
 """Seconds after which a wait says again for whom it waits."""
@@ -67,6 +77,14 @@ class _Member:
     n_samples: int
 
 
+@dataclass(frozen=True)
+class _NoReply:
+    """Why a node gave no usable reply; `lost` says that Flower lost sight of the node."""
+
+    reason: str
+    lost: bool = False
+
+
 @dataclass
 class GridExchange:
     """Ask the sites behind a Flower grid.
@@ -87,7 +105,7 @@ class GridExchange:
     join_timeout: float = 86_400.0
     _members: dict[str, _Member] = field(default_factory=dict)
     _rows: dict[str, int] = field(default_factory=dict)
-    _told: set[int] = field(default_factory=set)
+    _told: dict[int, str] = field(default_factory=dict)
     _started: bool = False
 
     def gather(self) -> Mapping[str, int]:
@@ -122,10 +140,10 @@ class GridExchange:
             replies: dict[str, Reply] = {}
             for node_id, reply in self._send(task, nodes):
                 site = nodes[node_id]
-                if isinstance(reply, str):
-                    self._drop(site, reply)
+                if isinstance(reply, _NoReply):
+                    self._drop(site, reply.reason, may_return=reply.lost)
                 elif reply.site != site or reply.sums.layout != layout:
-                    self._drop(site, "its reply does not fit the question")
+                    self._drop(site, "its reply does not fit the question", may_return=False)
                 else:
                     replies[site] = reply
             for site in [site for site in nodes.values() if site in self._members]:
@@ -169,21 +187,29 @@ class GridExchange:
 
     def _admit(self, server_round: int) -> None:
         """Let nodes in that are new or back, and let go of those that went offline."""
-        online = set(self.grid.get_node_ids())
+        # a node that comes back has the same id, and another time of activation
+        online = {node.node_id: node.last_activated_at for node in self.grid.get_nodes()}
         for site, member in list(self._members.items()):
             if member.node_id not in online:
                 self._drop(site, "its client is not connected any more")
         known = {member.node_id for member in self._members.values()}
-        new = sorted(online - known - self._told)
+        new = sorted(
+            node_id
+            for node_id, activated in online.items()
+            if node_id not in known and self._told.get(node_id) != activated
+        )
         if not new:
             return
         task = Task("join", server_round, 0, self.study.canonical)
         # a run that can go on does not wait long for whoever comes
         enough = len(self._members) >= self.study.run.min_available_clients
         for node_id, reply in self._send(task, new, timeout=LATE_JOIN if enough else None):
-            self._told.add(node_id)
-            if isinstance(reply, str):
-                self.watch.left("a new site", reply)
+            self._told[node_id] = online[node_id]
+            if isinstance(reply, _NoReply):
+                self.watch.left("a new site", reply.reason)
+            elif not self._may_be(node_id, reply.site):
+                self._tell(node_id, "turn-away", f'this site is not enrolled as "{reply.site}"')
+                self.watch.left(reply.site, "a client with another site's key was turned away")
             elif reply.site in self._members:
                 self._tell(node_id, "turn-away", f'another client takes part as "{reply.site}"')
                 self.watch.left(reply.site, "a second client with this name was turned away")
@@ -194,9 +220,16 @@ class GridExchange:
                 self._rows[reply.site] = reply.n_samples
                 self.watch.joined(reply.site, reply.n_samples)
 
-    def _drop(self, site: str, reason: str) -> None:
+    def _may_be(self, node_id: int, site: str) -> bool:
+        """Say whether a node may carry a site's name."""
+        name = self.grid.site_of(node_id) if isinstance(self.grid, LinkGrid) else None
+        return name is None or name == site
+
+    def _drop(self, site: str, reason: str, *, may_return: bool = True) -> None:
+        """Let a site go; one that may not return is asked again after it connects anew."""
         member = self._members.pop(site)
-        self._told.discard(member.node_id)
+        if may_return:
+            self._told.pop(member.node_id, None)
         self.watch.left(site, reason)
 
     def _tell(self, node_id: int, kind: str, note: str) -> None:
@@ -204,7 +237,7 @@ class GridExchange:
 
     def _send(
         self, task: Task, nodes: Iterable[int], timeout: float | None = None
-    ) -> Iterable[tuple[int, Reply | str]]:
+    ) -> Iterable[tuple[int, Reply | _NoReply]]:
         """Put one task to some nodes; yield each node's reply, or why there is none."""
         record = to_record(encode_task(task))
         kind = _message_type(task.kind)
@@ -213,18 +246,22 @@ class GridExchange:
             return
         limit = self.study.run.round_timeout if timeout is None else timeout
         for message in self.grid.send_and_receive(messages, timeout=limit):
-            yield message.metadata.src_node_id, self._read(message, task)
+            # a reply that Flower makes for a lost node does not come from that node
+            asked = {each.metadata.message_id: each.metadata.dst_node_id for each in messages}
+            yield asked[message.metadata.reply_to_message_id], self._read(message, task)
 
-    def _read(self, message: Message, task: Task) -> Reply | str:
+    def _read(self, message: Message, task: Task) -> Reply | _NoReply:
         if message.has_error():
-            return message.error.reason or "its client failed"
+            if message.error.code in LOST:
+                return _NoReply("its client is not connected any more", lost=True)
+            return _NoReply(message.error.reason or "its client failed")
         try:
             reply = decode_reply(from_message(message))
         except ProtocolError as error:
-            return f"its reply was refused: {error.cause}"
+            return _NoReply(f"its reply was refused: {error.cause}")
         asked = (task.kind, task.round, task.attempt, self.study.sha256)
         if (reply.kind, reply.round, reply.attempt, reply.contract_sha256) != asked:
-            return "its reply belongs to another question"
+            return _NoReply("its reply belongs to another question")
         return reply
 
 

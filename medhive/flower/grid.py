@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from flwr.app import Message, RecordDict
+from flwr.app import Error, Message, RecordDict
+from flwr.app.message import make_message
+from flwr.common.constant import ErrorCode
 from flwr.proto.message_pb2 import ObjectTree
 from flwr.proto.node_pb2 import NodeInfo
 from flwr.server.superlink.linkstate import LinkState
@@ -37,12 +39,21 @@ class LinkGrid(Grid):
         The run whose messages these are.
     mailbox : Mailbox
         Wakes the nodes and this grid.
+    site_of : callable
+        Returns the enrolled name of a node, or None where names are not checked.
     """
 
-    def __init__(self, state: LinkState, run: Run, mailbox: Mailbox) -> None:
+    def __init__(
+        self,
+        state: LinkState,
+        run: Run,
+        mailbox: Mailbox,
+        site_of: Callable[[int], str | None] = lambda _: None,
+    ) -> None:
         self._state = state
         self._run = run
         self._mailbox = mailbox
+        self.site_of = site_of
         self._incomplete: dict[str, tuple[Message, ObjectTree]] = {}
 
     def set_run(self, run: Run) -> None:
@@ -119,12 +130,8 @@ class LinkGrid(Grid):
             }
             if all(contents.values()):
                 del self._incomplete[message_id]
-                inflated = inflate_object_from_contents(message_id, contents)  # type: ignore[arg-type]
-                if not isinstance(inflated, Message):
-                    continue
-                inflated.metadata.__dict__["_message_id"] = message_id
                 self._state.object_store.delete(message_id)
-                ready.append(inflated)
+                ready.append(_inflate(message, contents))  # type: ignore[arg-type]
         self._state.delete_messages({message.metadata.reply_to_message_id for message in ready})
         return ready
 
@@ -158,3 +165,18 @@ class LinkGrid(Grid):
         """Wait until something came from a node after `seen`, or `timeout` seconds passed."""
         with self._mailbox.news:
             self._mailbox.news.wait_for(lambda: self._mailbox.version != seen, timeout)
+
+
+def _inflate(stored: Message, contents: dict[str, bytes]) -> Message:
+    """Put a reply together; whom it comes from and what it answers is what the link has checked."""
+    metadata = stored.metadata
+    try:
+        inflated = inflate_object_from_contents(metadata.message_id, contents)
+    except Exception:  # noqa: BLE001 - a site can send any bytes, and only its own reply may suffer
+        inflated = None
+    if not isinstance(inflated, Message):
+        unreadable = Error(ErrorCode.UNKNOWN, "its reply cannot be read")
+        return make_message(metadata=metadata, error=unreadable)
+    if inflated.has_error():
+        return make_message(metadata=metadata, error=inflated.error)
+    return make_message(metadata=metadata, content=inflated.content)

@@ -8,17 +8,22 @@ import logging
 import socket
 import ssl
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import uvicorn
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from flwr.app import Context, RecordDict
-from flwr.common.constant import NOOP_FLWR_AID, SubStatus
-from flwr.supercore.constant import FLWR_IN_MEMORY_DB_NAME, NOOP_FEDERATION_ID, TaskType
+from flwr.common.constant import NOOP_ACCOUNT_NAME, NOOP_FLWR_AID, SubStatus
+from flwr.supercore.constant import (
+    FLWR_IN_MEMORY_DB_NAME,
+    NOOP_FEDERATION_ID,
+    NodeStatus,
+    TaskType,
+)
 from flwr.supercore.error import http_error_translator
 from flwr.supercore.protobuf.translation import ProtobufTranslationMiddleware
 from flwr.supercore.task_identity import TaskIdentity
@@ -32,8 +37,12 @@ from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 
 from medhive.errors import FederationError, Place, SettingError
+from medhive.flower import door
+from medhive.flower.admission import Admission, AdmissionMiddleware, Anyone, Refusals
+from medhive.flower.door import BodyLimit
 from medhive.flower.grid import LinkGrid
 from medhive.flower.mailbox import Mailbox, MailboxMiddleware
+from medhive.flower.signed import Verifier
 
 HEALTH = "/health"
 
@@ -49,6 +58,12 @@ class Link:
         Port to listen on; 0 takes a free one.
     certificate, key : Path
         PEM files of the server's certificate chain and private key.
+    admission : Admission
+        Decides which keys may speak.
+    refusals : Refusals
+        Counts those that may not.
+    routes : sequence of APIRouter
+        What strangers may use besides, such as enrolment.
 
     Raises
     ------
@@ -56,16 +71,42 @@ class Link:
         If the port is busy or the address is not this machine's.
     """
 
-    def __init__(self, host: str, port: int, certificate: Path, key: Path) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        certificate: Path,
+        key: Path,
+        *,
+        admission: Admission | None = None,
+        refusals: Refusals | None = None,
+        routes: Sequence[APIRouter] = (),
+    ) -> None:
         self._socket = _listen(host, port)
         self._mailbox = Mailbox()
+        self._admission = admission or Anyone()
+        self._keys: dict[int, bytes] = {}
+        self._making = threading.Lock()
         _, factory = get_objectstore_linkstate_factories(
             FLWR_IN_MEMORY_DB_NAME, get_federation_manager(is_simulation=False)
         )
         self._state = factory.state()
-        app = _fleet_app(self._mailbox)
+        app = _fleet_app(
+            self._mailbox,
+            Middleware(BodyLimit),
+            Middleware(
+                AdmissionMiddleware,
+                admission=self._admission,
+                verifier=Verifier(),
+                refusals=refusals or Refusals(),
+                known=self._know,
+            ),
+        )
+        for router in routes:
+            app.include_router(router)
         app.state.linkstate_factory = factory
-        app.state.enable_supernode_auth = False
+        # Flower then refuses to register nodes by itself; a node is made when its key is admitted
+        app.state.enable_supernode_auth = True
         app.state.fleet_event_log_plugin = None
         config = uvicorn.Config(
             app,
@@ -78,7 +119,17 @@ class Link:
             ssl_keyfile=str(key),
             ssl_version=ssl.PROTOCOL_TLS_SERVER,
             timeout_graceful_shutdown=2,
+            timeout_keep_alive=int(door.KEEP_ALIVE),
+            limit_concurrency=door.MAX_CONNECTIONS,
+            h11_max_incomplete_event_size=door.MAX_HEAD,
+            http=door.Protocol,
+            loop=f"{door.__name__}:{door.Loop.__name__}",
+            proxy_headers=False,
         )
+        config.load()
+        if config.ssl is not None:
+            config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
+        self._tls = config.ssl
         self._server = uvicorn.Server(config)
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._serve, name="link", daemon=True)
@@ -135,7 +186,38 @@ class Link:
             run_config={},
             series_id=run.series_id,
         )
-        return LinkGrid(self._state, run, self._mailbox), context
+        return LinkGrid(self._state, run, self._mailbox, self._site_of), context
+
+    def use_certificate(self, certificate: Path, key: Path) -> None:
+        """Show another certificate to those who connect from now on."""
+        if self._tls is not None:
+            self._tls.load_cert_chain(certificate, key)
+
+    def online(self) -> list[bytes]:
+        """Return the public keys of the nodes that are connected."""
+        nodes = self._state.get_node_info(owner_aids=[NOOP_FLWR_AID], statuses=[NodeStatus.ONLINE])
+        return [bytes(node.public_key) for node in nodes]
+
+    def expel(self, public_key: bytes) -> None:
+        """Forget a node: its held poll ends, and nothing it sends is taken any more."""
+        node_id = self._state.get_node_id_by_public_key(public_key)
+        if node_id is not None:
+            self._state.delete_node(NOOP_FLWR_AID, node_id)
+            self._keys.pop(node_id, None)
+            self._mailbox.post([node_id])
+            self._mailbox.tell()
+
+    def _know(self, public_key: bytes) -> None:
+        """Make the node of an admitted key where there is none."""
+        with self._making:
+            if self._state.get_node_id_by_public_key(public_key) is not None:
+                return
+            node_id = self._state.create_node(NOOP_FLWR_AID, NOOP_ACCOUNT_NAME, public_key, 0)
+            self._keys[node_id] = public_key
+
+    def _site_of(self, node_id: int) -> str | None:
+        key = self._keys.get(node_id)
+        return None if key is None else self._admission.admit(key).site
 
     def finish_run(self, grid: LinkGrid) -> None:
         """Close the run that `start_run` opened."""
@@ -150,7 +232,7 @@ class Link:
             self._failure = error
 
 
-def _fleet_app(mailbox: Mailbox) -> FastAPI:
+def _fleet_app(mailbox: Mailbox, *outer: Middleware) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         mailbox.attach(asyncio.get_running_loop())
@@ -162,6 +244,7 @@ def _fleet_app(mailbox: Mailbox) -> FastAPI:
         openapi_url=None,
         lifespan=lifespan,
         middleware=[
+            *outer,
             Middleware(BaseHTTPMiddleware, dispatch=http_error_translator),
             Middleware(ProtobufTranslationMiddleware),
             Middleware(NodeAuthMiddleware),

@@ -21,7 +21,6 @@ from flwr.proto.fleet_pb2 import (
     PullMessagesRequest,
     PullMessagesResponse,
     PushMessagesRequest,
-    RegisterNodeFleetRequest,
 )
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
 from flwr.proto.message_pb2 import (
@@ -43,10 +42,17 @@ from flwr.supercore.retry import RetryInvoker, RetryState, exponential
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
-from medhive.errors import FederationError, Place, SettingError
+from medhive.errors import FederationError, IdentityError, Place, SettingError
+from medhive.flower.signed import SigningInterceptor
 
 HEARTBEAT = 10
 """Seconds that the server is promised between two signs of life; Flower's smallest."""
+
+_NEXT_STEPS = {
+    "unknown-key": "enrol this site with a join code: medhive client --join CODE --data FILE",
+    "revoked": "ask the study's statistician, who revoked this site",
+    "old": "set this machine's clock right, by NTP",
+}
 
 T = TypeVar("T")
 
@@ -66,8 +72,9 @@ class Node:
     ----------
     address : str
         ``host:port`` of the server.
-    root_certificates : bytes
-        PEM of the certificate authority that the server's certificate must come from.
+    root_certificates : bytes or None
+        PEM of the certificate authority that the server's certificate must come from. None
+        trusts whoever answers: for data that are public anyway.
     key : EllipticCurvePrivateKey
         The site's own key; it signs every request and never leaves the site.
     on_wait : callable
@@ -88,7 +95,7 @@ class Node:
     def __init__(
         self,
         address: str,
-        root_certificates: bytes,
+        root_certificates: bytes | None,
         key: ec.EllipticCurvePrivateKey,
         *,
         on_wait: Callable[[str], None] = lambda _: None,
@@ -99,13 +106,13 @@ class Node:
         self._on_wait = on_wait
         self._stop = stop or threading.Event()
         self._public_key = public_key_to_bytes(key.public_key())
-        self._client = FleetHttpClient.from_server_address(
-            address,
-            False,
-            root_certificates,
+        self._client = FleetHttpClient(
+            f"https://{address}",
+            verify=tls_context(root_certificates),
             interceptors=[
                 RuntimeVersionHttpInterceptor(component_name="SuperNode"),
                 NodeAuthHttpInterceptor(key, key.public_key()),
+                SigningInterceptor(key),
             ],
         )
         self._retry = RetryInvoker(
@@ -151,7 +158,7 @@ class Node:
         try:
             answer = self._call(self._pull_messages)
         except httpx.HTTPStatusError as error:
-            if error.response.status_code != httpx.codes.UNAUTHORIZED:
+            if not self._is_forgotten(error):
                 raise self._refused(error) from None
             # a server that was started again knows nobody
             self._connect()
@@ -195,14 +202,7 @@ class Node:
             self._push(reply.metadata.run_id, answer.session_id, object_id, objects[object_id])
 
     def _connect(self) -> None:
-        register = RegisterNodeFleetRequest(public_key=self._public_key)
         activate = ActivateNodeRequest(public_key=self._public_key, heartbeat_interval=HEARTBEAT)
-        try:
-            self._call(lambda: self._client.RegisterNode(register))
-        except httpx.HTTPStatusError as error:
-            # a site that comes back has been registered before
-            if error.response.status_code != httpx.codes.PRECONDITION_FAILED:
-                raise self._refused(error) from None
         try:
             answer = self._call(lambda: self._activate(activate))
         except httpx.HTTPStatusError as error:
@@ -218,12 +218,29 @@ class Node:
                 raise EarlierConnection("it still counts an earlier connection as alive") from None
             raise
 
-    def _refused(self, error: httpx.HTTPStatusError) -> FederationError:
-        return FederationError(
-            f"the server refused this site: {error.response.text[:300]}",
+    def _refused(self, error: httpx.HTTPStatusError) -> FederationError | IdentityError:
+        """Turn the server's refusal into an error for the person at the site."""
+        try:
+            answer = error.response.json()
+            reason, message = str(answer["reason"]), str(answer["message"])[:300]
+        except (ValueError, KeyError, TypeError):
+            return FederationError(
+                f"the server refused this site (HTTP {error.response.status_code})",
+                place=Place(setting=self._address),
+                next_step="ask the study's statistician",
+            )
+        return IdentityError(
+            f"the server refused this site: {message}",
+            reason,
             place=Place(setting=self._address),
-            next_step="ask the study's statistician",
+            next_step=_NEXT_STEPS.get(reason, "ask the study's statistician"),
         )
+
+    @staticmethod
+    def _is_forgotten(error: httpx.HTTPStatusError) -> bool:
+        """Say whether the server admits the key but does not know the node id any more."""
+        answer = error.response
+        return answer.status_code == httpx.codes.UNAUTHORIZED and '"reason"' not in answer.text
 
     def _pull_messages(self) -> PullMessagesResponse:
         return self._client.PullMessages(PullMessagesRequest(node=self._node))
@@ -287,6 +304,18 @@ class Node:
             except httpx.HTTPError:
                 # the main thread waits for the server and says so; this one just tries again
                 continue
+
+
+def tls_context(root_certificates: bytes | None) -> ssl.SSLContext:
+    """Return what a site accepts of a server: TLS 1.2 or later, from the study's authority."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if root_certificates is None:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    else:
+        context.load_verify_locations(cadata=root_certificates.decode("ascii"))
+    return context
 
 
 def _without_content(message: Message) -> Message:

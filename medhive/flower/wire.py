@@ -27,6 +27,8 @@ MAX_BYTES = 256 * 2**20
 SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 """What a site may be called: a name that is safe in a file, a log and a metric."""
 
+NAME_STEP = "use letters, digits, dot, dash and underscore, 63 at most"
+
 _RECORD = "medhive"
 _FIELD = "payload"
 

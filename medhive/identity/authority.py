@@ -73,7 +73,9 @@ def prepare_server(home: Path, names: Iterable[str], now: datetime.datetime) -> 
         if not files.ca.exists():
             _make_authority(files, now)
         if not _fits(files.certificate, wanted, now):
-            _make_server(files, wanted, now)
+            # a name that was good enough for a join code stays good
+            kept = _names_of(files.certificate)
+            _make_server(files, tuple(dict.fromkeys([*wanted, *kept])), now)
     except OSError as error:
         raise SettingError(
             f"the server's identity cannot be written: {error.strerror}",
@@ -157,6 +159,13 @@ def _name(text: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(text))
     except ValueError:
         return x509.DNSName(text)
+
+
+def _names_of(path: Path) -> list[str]:
+    if not path.exists():
+        return []
+    names = _certificate(path).extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    return [str(name.value) for name in names.value]
 
 
 def _fits(path: Path, names: tuple[str, ...], now: datetime.datetime) -> bool:

@@ -17,7 +17,7 @@ from medhive.data.bundled import study_text
 from medhive.flower.exchange import GridExchange
 from medhive.reports.result import now
 from medhive.reports.tracking import Tracking
-from medhive.server.conduct import conduct, new_folder
+from medhive.server.conduct import conduct, new_folder, require_honourable
 from medhive.server.console import ConsoleProgress
 from medhive.study import Run
 from medhive.studyfile import parse_study
@@ -46,6 +46,7 @@ def _from_run_config(grid: Grid, context: Context) -> None:
         file = Path(f"{dataset}.toml")
         text = study_text(dataset)
     study = parse_study(text, file=file, run_config=overrides)
+    require_honourable(study, file)
     output = Path(str(config["output"])).expanduser()
     folder = new_folder(output, study, now().astimezone())
     progress = ConsoleProgress(Console(stderr=True), study.run.num_server_rounds)

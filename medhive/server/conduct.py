@@ -12,8 +12,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from medhive.errors import Place, SettingError
+from medhive.errors import Place, SettingError, StudyError
 from medhive.learning.standardise import to_clinical, to_standardised
+from medhive.reports.metrics import round_metrics
 from medhive.reports.result import (
     Estimate,
     Result,
@@ -28,6 +29,29 @@ from medhive.reports.result import (
 from medhive.rows import Array
 from medhive.server.rounds import Exchange, Fit, Progress, RoundRecord, run_rounds
 from medhive.study import INTERCEPT, Study
+
+
+def require_honourable(study: Study, file: Path | None = None) -> None:
+    """Refuse a contract that promises more protection than this version gives.
+
+    Parameters
+    ----------
+    study : Study
+    file : Path, optional
+        The study file, to be named in the error.
+
+    Raises
+    ------
+    StudyError
+        If the contract asks for masked sums.
+    """
+    if study.privacy.secure_aggregation:
+        raise StudyError(
+            "this version sends each site's sums unmasked inside TLS, so the server sees them;"
+            " it cannot run a study that promises masking",
+            place=Place(file=file, setting="privacy.secure-aggregation"),
+            next_step="set secure-aggregation = false, if every site agrees to that",
+        )
 
 
 def make_folder(folder: Path) -> None:
@@ -179,17 +203,16 @@ class Recorded:
         """Show a round, and record it with each site's part in it."""
         self.shown.round_done(record)
         self._sites |= set(record.sites)
-        metrics: dict[str, float] = {
-            "loss": record.loss,
-            "accuracy": record.accuracy,
-            "participants": len(record.sites),
-            "rounds_completed": record.round,
-            "n_samples": record.n_samples,
-            "seconds": record.seconds,
-        }
-        for site in sorted(self._sites):
-            metrics[f"participation/{site}"] = float(site in record.sites)
-            metrics[f"n_samples/{site}"] = record.sites.get(site, 0)
+        metrics = round_metrics(
+            loss=record.loss,
+            accuracy=record.accuracy,
+            n_samples=record.n_samples,
+            participants=sorted(record.sites),
+            absent=sorted(self._sites - set(record.sites)),
+            site_samples=record.sites,
+            rounds_completed=record.round,
+            seconds=record.seconds,
+        )
         self.recorder.round(record.round, metrics)
 
 
