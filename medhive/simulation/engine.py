@@ -107,4 +107,4 @@ def partition_app(files: Mapping[str, Path]) -> ClientApp:
 
 @cache
 def _site(name: str, path: Path) -> Site:
-    return Site(name, lambda study: load_site(path, study, name))
+    return Site(name, lambda study: load_site(path, study, name), simulated=True)

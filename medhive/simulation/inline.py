@@ -81,4 +81,4 @@ def run_inline(study: Study, files: Mapping[str, Path], progress: Seen) -> Fit:
 
 
 def _site(name: str, path: Path) -> Site:
-    return Site(name, lambda study: load_site(path, study, name))
+    return Site(name, lambda study: load_site(path, study, name), simulated=True)
