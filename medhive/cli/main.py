@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -19,7 +21,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     epilog="Exit codes: 0 done, 1 internal error, 2 input cannot be used, 3 protocol,"
-    " 4 refused by a site, 5 the federation could not finish, 130 stopped by you.",
+    " 4 refused by a site, 5 the federation could not finish, 130 stopped by you,"
+    " 143 stopped by the system.",
 )
 app.command("demo")(demo.demo)
 app.command("server")(server.server)
@@ -30,7 +33,11 @@ app.command("invite")(identity.invite)
 app.command("sites")(identity.sites)
 app.command("revoke")(identity.revoke)
 
-STOPPED = 130
+STOPPED, TERMINATED = 130, 143
+
+
+class Terminated(SystemExit):
+    """Somebody asked the process to end, as Docker and systemd do."""
 
 
 def _version(value: bool) -> None:
@@ -54,6 +61,7 @@ def run() -> None:
     """Run the command line and end the process with the documented exit code."""
     # BLAS threads of several clients on one machine only get in each other's way
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         app()
     except MedHiveError as error:
@@ -68,6 +76,10 @@ def run() -> None:
         # whoever read the output has gone
         sys.stderr.close()
         sys.exit(1)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated(TERMINATED)
 
 
 def _print_error(error: MedHiveError) -> None:

@@ -17,7 +17,7 @@ from medhive.sums import Sums
 
 Loader = Callable[[Study], SiteData]
 EMPTY = Sums((), np.empty(0))
-WITHOUT_DATA = frozenset({"late", "turn-away", "finish"})
+WITHOUT_DATA = frozenset({"late", "turn-away", "finish", "abort"})
 """Tasks that only tell the site something."""
 
 

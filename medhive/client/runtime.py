@@ -15,7 +15,7 @@ from medhive.client.app import client_app
 from medhive.data.bundled import load_demo
 from medhive.data.site import SiteData, load_site
 from medhive.data.sources import read_csv
-from medhive.errors import MedHiveError, Place, RefusalError, SettingError
+from medhive.errors import FederationError, MedHiveError, Place, RefusalError, SettingError
 from medhive.flower.node import Node
 from medhive.flower.wire import Reply, Task, decode_reply, decode_task, from_message
 from medhive.study import Study
@@ -68,6 +68,8 @@ def run_client(
         If the site does not take part in what is asked.
     SettingError
         If the server cannot be reached or is not the one that the certificates are for.
+    FederationError
+        If the server ended the run before there was a result.
     """
     if settings.data is not None:
         # what is wrong with the file itself is said before anything connects
@@ -129,6 +131,10 @@ def _react(task: Task, reply: Reply, say: Callable[[str], None]) -> bool:
     if task.kind == "turn-away":
         raise SettingError(
             task.note, place=Place(setting="--id"), next_step="give this client a name of its own"
+        )
+    if task.kind == "abort":
+        raise FederationError(
+            task.note, next_step="ask the study's statistician, and start this client again then"
         )
     if task.kind == "finish":
         say(task.note or "the study is over")

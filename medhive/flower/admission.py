@@ -148,6 +148,7 @@ class AdmissionMiddleware:
         if not self._sites[key].take():
             return 429, "too-many", "too many requests"
         self._known(key)
+        scope["state"]["public_key"] = key
         return 200, "", ""
 
     def _stranger(self, reason: str, message: str) -> tuple[int, str, str]:

@@ -17,6 +17,8 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from medhive.flower.wire import BRING
+
 HANDSHAKE = 10.0
 FIRST_REQUEST = 10.0
 KEEP_ALIVE = 75.0
@@ -29,7 +31,7 @@ MAX_BODY = 1 * 2**20
 MAX_OBJECT = 64 * 2**20
 """Bytes of a request's head; open connections; bytes of a body, and of one that brings sums."""
 
-OBJECT_PATH = "/v1/fleet/push-object"
+OBJECT_PATHS = frozenset({"/v1/fleet/push-object", BRING})
 
 
 class Loop(uvloop.Loop):
@@ -121,7 +123,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit = MAX_OBJECT if scope["path"] == OBJECT_PATH else MAX_BODY
+        limit = MAX_OBJECT if scope["path"] in OBJECT_PATHS else MAX_BODY
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if not declared.isdigit() or int(declared) > limit:
             await _refuse(413, "too-large", scope, receive, send)

@@ -154,10 +154,11 @@ class GridExchange:
                 return Answer(total(replies[site].sums for site in sites), sites)
             attempt += 1
 
-    def finish(self, note: str) -> None:
-        """Tell every node that the run is over."""
+    def finish(self, note: str, *, completed: bool = True) -> None:
+        """Tell every node that the run is over, and whether there is a result."""
         nodes = list(self.grid.get_node_ids())
-        task = Task("finish", 0, 0, self.study.canonical, note=note)
+        kind = "finish" if completed else "abort"
+        task = Task(kind, 0, 0, self.study.canonical, note=note)
         list(self._send(task, nodes, timeout=10.0))
 
     def _wait_for_enough(self, server_round: int) -> None:

@@ -39,6 +39,7 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from medhive.errors import FederationError, Place, SettingError
 from medhive.flower import door
 from medhive.flower.admission import Admission, AdmissionMiddleware, Anyone, Refusals
+from medhive.flower.courier import courier
 from medhive.flower.door import BodyLimit
 from medhive.flower.grid import LinkGrid
 from medhive.flower.mailbox import Mailbox, MailboxMiddleware
@@ -102,7 +103,7 @@ class Link:
                 known=self._know,
             ),
         )
-        for router in routes:
+        for router in (courier(self._state, self._mailbox), *routes):
             app.include_router(router)
         app.state.linkstate_factory = factory
         # Flower then refuses to register nodes by itself; a node is made when its key is admitted

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import ssl
 import threading
+from base64 import b64encode
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self, TypeVar
@@ -13,23 +14,18 @@ import httpx
 from cryptography.hazmat.primitives.asymmetric import ec
 from flwr.app import Message
 from flwr.app.message import remove_content_from_message
-from flwr.common.serde import message_from_proto, message_to_proto
+from flwr.common.serde import message_to_proto
 from flwr.proto.fleet_pb2 import (
     ActivateNodeRequest,
     ActivateNodeResponse,
     DeactivateNodeRequest,
-    PullMessagesRequest,
     PullMessagesResponse,
     PushMessagesRequest,
 )
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
-from flwr.proto.message_pb2 import (
-    ConfirmMessageReceivedRequest,
-    PullObjectRequest,
-    PushObjectRequest,
-)
 from flwr.proto.node_pb2 import Node as NodeProto
 from flwr.supercore.inflatable.inflatable_object import (
+    UnexpectedObjectContentError,
     get_all_nested_objects,
     get_object_tree,
     iterate_object_tree,
@@ -41,12 +37,17 @@ from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supercore.retry import RetryInvoker, RetryState, exponential
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
+from google.protobuf.message import DecodeError
 
-from medhive.errors import FederationError, IdentityError, Place, SettingError
-from medhive.flower.signed import SigningInterceptor
+from medhive.errors import FederationError, IdentityError, Place, ProtocolError, SettingError
+from medhive.flower.signed import PUBLIC_KEY, SigningInterceptor, sign
+from medhive.flower.wire import BRING, TAKE, pack_parts, unpack_parts
 
 HEARTBEAT = 10
 """Seconds that the server is promised between two signs of life; Flower's smallest."""
+
+READ_TIMEOUT = 30.0
+"""Seconds for an answer; longer than the server holds an empty poll."""
 
 _NEXT_STEPS = {
     "unknown-key": "enrol this site with a join code: medhive client --join CODE --data FILE",
@@ -106,15 +107,17 @@ class Node:
         self._on_wait = on_wait
         self._stop = stop or threading.Event()
         self._public_key = public_key_to_bytes(key.public_key())
+        context = tls_context(root_certificates)
         self._client = FleetHttpClient(
             f"https://{address}",
-            verify=tls_context(root_certificates),
+            verify=context,
             interceptors=[
                 RuntimeVersionHttpInterceptor(component_name="SuperNode"),
                 NodeAuthHttpInterceptor(key, key.public_key()),
                 SigningInterceptor(key),
             ],
         )
+        self._courier = _Courier(address, key, context)
         self._retry = RetryInvoker(
             lambda: exponential(base_delay=0.2, multiplier=1.5, max_delay=10),
             httpx.HTTPError,
@@ -134,7 +137,7 @@ class Node:
         try:
             self._connect()
         except BaseException:
-            self._client.close()
+            self._close()
             raise
         self._heartbeat.start()
         return self
@@ -151,36 +154,32 @@ class Node:
         except httpx.HTTPError:
             # the server is gone already; it marks the node offline by itself
             logging.getLogger(__name__).debug("the server did not take the goodbye")
-        self._client.close()
+        self._close()
 
     def receive(self) -> Message | None:
         """Return the next message, or None when the server had none for a while."""
         try:
-            answer = self._call(self._pull_messages)
+            parts = unpack_parts(self._call(lambda: self._courier.post(TAKE, b"")))
         except httpx.HTTPStatusError as error:
             if not self._is_forgotten(error):
                 raise self._refused(error) from None
             # a server that was started again knows nobody
             self._connect()
             return None
-        if not answer.messages_list:
+        if not parts:
             return None
-        head = message_from_proto(answer.messages_list[0])
-        run_id, message_id = head.metadata.run_id, head.metadata.message_id
-        contents = {
-            item.object_id: self._pull(run_id, item.object_id)
-            for item in iterate_object_tree(answer.message_object_trees[0])
-        }
-        self._call(
-            lambda: self._client.ConfirmMessageReceived(
-                ConfirmMessageReceivedRequest(
-                    node=self._node, run_id=run_id, message_object_id=message_id
-                )
+        head, *contents = parts
+        try:
+            answer = PullMessagesResponse.FromString(head)
+            message_id = answer.messages_list[0].metadata.message_id
+            names = [item.object_id for item in iterate_object_tree(answer.message_object_trees[0])]
+            message = inflate_object_from_contents(
+                message_id, dict(zip(names, contents, strict=True))
             )
-        )
-        message = inflate_object_from_contents(message_id, contents)
+        except (DecodeError, IndexError, ValueError, UnexpectedObjectContentError):
+            raise ProtocolError("the server sent a message that cannot be read") from None
         if not isinstance(message, Message):
-            raise FederationError("the server sent something that is not a message")
+            raise ProtocolError("the server sent something that is not a message")
         message.metadata.__dict__["_message_id"] = message_id
         return message
 
@@ -189,17 +188,21 @@ class Node:
         with no_object_id_recompute():
             reply.metadata.__dict__["_message_id"] = reply.object_id
             tree = get_object_tree(reply)
-            objects = {name: item.deflate() for name, item in get_all_nested_objects(reply).items()}
+            objects = get_all_nested_objects(reply)
             head = message_to_proto(_without_content(reply))
+            contents = [objects[item.object_id].deflate() for item in iterate_object_tree(tree)]
         request = PushMessagesRequest(
             node=self._node,
             messages_list=[head],
             message_object_trees=[tree],
             clientapp_runtime_list=[0.0],
         )
-        answer = self._call(lambda: self._client.PushMessages(request))
-        for object_id in answer.objects_to_push:
-            self._push(reply.metadata.run_id, answer.session_id, object_id, objects[object_id])
+        body = pack_parts([request.SerializeToString(), *contents])
+        self._call(lambda: self._courier.post(BRING, body))
+
+    def _close(self) -> None:
+        self._client.close()
+        self._courier.close()
 
     def _connect(self) -> None:
         activate = ActivateNodeRequest(public_key=self._public_key, heartbeat_interval=HEARTBEAT)
@@ -241,26 +244,6 @@ class Node:
         """Say whether the server admits the key but does not know the node id any more."""
         answer = error.response
         return answer.status_code == httpx.codes.UNAUTHORIZED and '"reason"' not in answer.text
-
-    def _pull_messages(self) -> PullMessagesResponse:
-        return self._client.PullMessages(PullMessagesRequest(node=self._node))
-
-    def _pull(self, run_id: int, object_id: str) -> bytes:
-        request = PullObjectRequest(node=self._node, run_id=run_id, object_id=object_id)
-        answer = self._call(lambda: self._client.PullObject(request))
-        if not answer.object_available:
-            raise FederationError("the server offered a message and then withdrew it")
-        return bytes(answer.object_content)
-
-    def _push(self, run_id: int, session_id: str, object_id: str, content: bytes) -> None:
-        request = PushObjectRequest(
-            node=self._node,
-            run_id=run_id,
-            session_id=session_id,
-            object_id=object_id,
-            object_content=content,
-        )
-        self._call(lambda: self._client.PushObject(request))
 
     def _call(self, request: Callable[[], T]) -> T:
         try:
@@ -304,6 +287,33 @@ class Node:
             except httpx.HTTPError:
                 # the main thread waits for the server and says so; this one just tries again
                 continue
+
+
+class _Courier:
+    """Requests to the courier's routes, each signed as a whole."""
+
+    def __init__(
+        self, address: str, key: ec.EllipticCurvePrivateKey, context: ssl.SSLContext
+    ) -> None:
+        pem = public_key_to_bytes(key.public_key())
+        self._key = key
+        self._http = httpx.Client(
+            base_url=f"https://{address}",
+            verify=context,
+            timeout=READ_TIMEOUT,
+            headers={PUBLIC_KEY: b64encode(pem).decode()},
+        )
+
+    def post(self, path: str, body: bytes) -> bytes:
+        """Send a request and return the answer's body."""
+        headers = sign(self._key, "POST", path, body)
+        answer = self._http.post(path, content=body, headers=headers)
+        answer.raise_for_status()
+        return answer.content
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._http.close()
 
 
 def tls_context(root_certificates: bytes | None) -> ssl.SSLContext:

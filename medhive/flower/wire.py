@@ -11,7 +11,7 @@ import json
 import math
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,9 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from medhive.errors import ProtocolError
 from medhive.rows import Array
 from medhive.sums import Layout, Sums, size
+
+TAKE, BRING = "/v1/fleet/take", "/v1/fleet/bring"
+"""Routes on which a site takes its next message and brings a reply, each whole."""
 
 VERSION = 1
 MAX_BYTES = 256 * 2**20
@@ -176,6 +179,32 @@ def from_message(message: Message) -> bytes:
     if not isinstance(data, bytes) or len(message.content) != 1:
         raise ProtocolError("a message does not carry MedHive's record")
     return data
+
+
+def pack_parts(parts: Iterable[bytes]) -> bytes:
+    """Join byte strings into one, each with its length before it."""
+    return b"".join(struct.pack("<I", len(part)) + part for part in parts)
+
+
+def unpack_parts(data: bytes) -> list[bytes]:
+    """Undo `pack_parts`.
+
+    Raises
+    ------
+    ProtocolError
+        If the lengths do not add up.
+    """
+    parts: list[bytes] = []
+    start = 0
+    while start < len(data):
+        stop = start + 4
+        if stop <= len(data):
+            stop += struct.unpack_from("<I", data, start)[0]
+        if stop > len(data):
+            raise ProtocolError("a message that cannot be read")
+        parts.append(data[start + 4 : stop])
+        start = stop
+    return parts
 
 
 def _pack(head: dict[str, Any], sums: Sums) -> bytes:

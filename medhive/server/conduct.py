@@ -260,7 +260,7 @@ def conduct(
         fit = run_rounds(study, exchange, progress)
     except BaseException as error:
         if recorder is not None:
-            stopped = isinstance(error, KeyboardInterrupt)
+            stopped = isinstance(error, KeyboardInterrupt | SystemExit)
             recorder.finish("KILLED" if stopped else "FAILED")
         raise
     result = summarise(study, fit, started, now())

@@ -189,14 +189,13 @@ def _run_once(settings: ServerSettings, link: Link, console: Console) -> None:
 
     def main(grid: Grid, context: Context) -> None:
         exchange = GridExchange(grid, study, progress, settings.join_timeout)
-        note = "the run ended before there was a result; see the server's log"
         try:
-            results.append(
-                conduct(study, settings.study_text, exchange, progress, folder, tracking)
-            )
-            note = f"the study is over: {study.run.num_server_rounds} rounds, result at the server"
-        finally:
-            exchange.finish(note)
+            result = conduct(study, settings.study_text, exchange, progress, folder, tracking)
+        except BaseException:
+            exchange.finish("the server ended the run before there was a result", completed=False)
+            raise
+        results.append(result)
+        exchange.finish(f"the study is over: {result.rounds} rounds, the result is at the server")
 
     try:
         server_app(main)(grid, context)

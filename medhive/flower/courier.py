@@ -1,0 +1,104 @@
+"""A message and all its objects in one signed request.
+
+Flower's Fleet API moves a message object by object, each in a request of its own: nine for a
+task and its reply. Here the same handlers of Flower run one after the other within one request,
+so that a task costs one and its reply one. A site that speaks Flower's own routes is served too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from flwr.proto.fleet_pb2 import PullMessagesRequest, PushMessagesRequest
+from flwr.proto.message_pb2 import (
+    ConfirmMessageReceivedRequest,
+    PullObjectRequest,
+    PushObjectRequest,
+)
+from flwr.proto.node_pb2 import Node
+from flwr.server.superlink.linkstate import LinkState
+from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
+from flwr.superlink.servicer.fleet import fleet_handlers
+from google.protobuf.message import DecodeError
+from starlette.concurrency import run_in_threadpool
+
+from medhive.errors import ProtocolError
+from medhive.flower.door import refusal
+from medhive.flower.mailbox import Mailbox
+from medhive.flower.wire import BRING, TAKE, pack_parts, unpack_parts
+
+
+def courier(state: LinkState, mailbox: Mailbox) -> APIRouter:
+    """Return the two routes; they stand behind the admission of signed requests."""
+    routes = APIRouter()
+
+    async def serve(
+        request: Request, work: Callable[[int, bytes], bytes], *, wait: bool
+    ) -> Response:
+        node_id = state.get_node_id_by_public_key(request.state.public_key)
+        if node_id is None:
+            return refusal(401, "revoked", "it was revoked from this study")
+        if wait:
+            await mailbox.mail_for(node_id)
+        try:
+            answer = await run_in_threadpool(work, node_id, await request.body())
+        except (ProtocolError, DecodeError, ValueError, IndexError):
+            return refusal(400, "unreadable", "the request cannot be read")
+        return Response(answer, media_type="application/octet-stream")
+
+    @routes.post(TAKE)
+    async def take(request: Request) -> Response:
+        return await serve(request, lambda node_id, _: _take(state, node_id), wait=True)
+
+    @routes.post(BRING)
+    async def bring(request: Request) -> Response:
+        answer = await serve(request, lambda *work: _bring(state, *work), wait=False)
+        mailbox.tell()
+        return answer
+
+    return routes
+
+
+def _take(state: LinkState, node_id: int) -> bytes:
+    """Hand over the next message with its objects; nothing where there is none."""
+    node, store = Node(node_id=node_id), state.object_store
+    answer = fleet_handlers.pull_messages(PullMessagesRequest(node=node), state, store)
+    if not answer.messages_list:
+        return b""
+    run_id = answer.messages_list[0].metadata.run_id
+    tree = answer.message_object_trees[0]
+    parts = [answer.SerializeToString()]
+    for item in iterate_object_tree(tree):
+        wanted = PullObjectRequest(node=node, run_id=run_id, object_id=item.object_id)
+        parts.append(fleet_handlers.pull_object(wanted, state).object_content)
+    received = ConfirmMessageReceivedRequest(
+        node=node, run_id=run_id, message_object_id=tree.object_id
+    )
+    fleet_handlers.confirm_message_received(received, state, store)
+    return pack_parts(parts)
+
+
+def _bring(state: LinkState, node_id: int, body: bytes) -> bytes:
+    """Take a reply with its objects, in the order of its object tree."""
+    head, *contents = unpack_parts(body)
+    request = PushMessagesRequest.FromString(head)
+    message, tree = request.messages_list[0], request.message_object_trees[0]
+    if not node_id == request.node.node_id == message.metadata.src_node_id:
+        raise ProtocolError("a reply in the name of another node")
+    names = [item.object_id for item in iterate_object_tree(tree)]
+    given = dict(zip(names, contents, strict=True))
+    answer = fleet_handlers.push_messages(request, state)
+    for object_id in answer.objects_to_push:
+        fleet_handlers.push_object(
+            PushObjectRequest(
+                node=request.node,
+                run_id=message.metadata.run_id,
+                session_id=answer.session_id,
+                object_id=object_id,
+                object_content=given[object_id],
+            ),
+            state,
+        )
+    return b""
