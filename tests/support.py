@@ -222,22 +222,8 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def processes_with(text: str) -> dict[int, str]:
-    """Return the command lines of all processes that mention `text`, apart from this one."""
-    return {pid: line for pid, line in _command_lines() if text in line and pid != os.getpid()}
-
-
-def processes_of_session(session: int) -> list[int]:
-    """Return the processes of a session that still run."""
-    found = []
-    for pid, _ in _command_lines():
-        with suppress(ProcessLookupError):
-            if os.getsid(pid) == session:
-                found.append(pid)
-    return found
-
-
-def _command_lines() -> Iterator[tuple[int, str]]:
+def processes() -> Iterator[tuple[int, str]]:
+    """Yield id and command line of every process of this machine."""
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
