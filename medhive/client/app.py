@@ -10,23 +10,25 @@ and in Flower's simulation, where a node only knows its partition, the app takes
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
+from flwr.clientapp.typing import Mod
 
 from medhive.client.answer import Site
+from medhive.client.public import keep_details
 from medhive.data.bundled import load_partition
 from medhive.data.site import load_site
 from medhive.errors import Place, SettingError
 from medhive.flower.wire import decode_task, encode_reply, from_message, to_record
 
 
-def client_app(site_of: Callable[[Context], Site]) -> ClientApp:
-    """Return a ClientApp whose messages `site_of(context)` answers."""
-    app = ClientApp()
+def client_app(site_of: Callable[[Context], Site], mods: Sequence[Mod] = ()) -> ClientApp:
+    """Return a ClientApp whose messages `site_of(context)` answers, inside Flower's `mods`."""
+    app = ClientApp(mods=list(mods))
 
     def answer(message: Message, context: Context) -> Message:
         task = decode_task(from_message(message))
@@ -67,4 +69,4 @@ def _bundled_site(dataset: str, partition: int, partitions: int) -> Site:
     return Site(name, load)
 
 
-app = client_app(_from_node_config)
+app = client_app(_from_node_config, [keep_details])

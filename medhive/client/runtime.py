@@ -8,20 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
-from flwr.app import Context, Error, Message, RecordDict
+from flwr.app import Context, Message, RecordDict
 
 from medhive.client.answer import Site
 from medhive.client.app import client_app
+from medhive.client.public import public_error
 from medhive.data.bundled import load_demo
 from medhive.data.site import SiteData, load_site
 from medhive.data.sources import read_csv
-from medhive.errors import FederationError, MedHiveError, Place, RefusalError, SettingError
+from medhive.errors import FederationError, MedHiveError, Place, SettingError
 from medhive.flower.node import Node
 from medhive.flower.wire import Reply, Task, decode_reply, decode_task, from_message
 from medhive.study import Study
-
-REFUSED, UNFIT, FAILED = 1001, 1002, 1003
-"""Codes of an error reply: the site said no; its data do not fit; something failed."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +98,7 @@ def run_client(
                 task = decode_task(from_message(message))
                 reply = app(message, context)
             except MedHiveError as error:
-                node.send(Message(Error(*_public(error)), reply_to=message))
+                node.send(Message(public_error(error), reply_to=message))
                 raise
             node.send(reply)
             if _react(task, decode_reply(from_message(reply)), say):
@@ -146,12 +144,3 @@ def _react(task: Task, reply: Reply, say: Callable[[str], None]) -> bool:
         where = f"round {task.round}" if task.round else "before round 1"
         say(f"{where}, {task.kind}: sent {count} sums ({8 * count} bytes)")
     return False
-
-
-def _public(error: MedHiveError) -> tuple[int, str]:
-    """Return what the server may hear of an error: nothing about the data."""
-    if isinstance(error, RefusalError):
-        return REFUSED, error.cause
-    if error.anchor == "data":
-        return UNFIT, "its data do not fit the study (the details are shown at the site)"
-    return FAILED, f"its client failed ({error.anchor})"

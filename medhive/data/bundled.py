@@ -69,18 +69,20 @@ def load_partition(
 ) -> tuple[str, Callable[[Study], SiteData]]:
     """Return name and loader of one bundled site, for a node that knows only its number.
 
-    The site is the one of `bundled_sites`, cut with the study's seed.
+    The site is the one of `bundled_sites`, cut with the study's seed; fewer nodes than heart
+    centres leave the last centres out.
 
     Raises
     ------
     SettingError
         If there is no such data set or partition.
     """
-    names = _names(dataset, _n_sites(dataset, partitions))
+    sites = None if dataset == "heart-disease" else partitions
+    names = _names(dataset, _n_sites(dataset, sites))
     if not 0 <= partition < len(names):
         raise SettingError(
             f"partition-id {partition} is not one of 0 to {len(names) - 1}",
-            next_step="give every node a number below num-partitions",
+            next_step="start as many nodes as the data set has sites, numbered from 0",
         )
 
     def load(study: Study) -> SiteData:
