@@ -9,6 +9,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# on all cores, which pip itself does not; some packages hold templates that are no Python
+COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 
 .PHONY: demo test check docs clean
 
@@ -34,9 +36,11 @@ $(VENV)/python.stamp:
 
 $(VENV)/run.stamp: requirements.txt pyproject.toml $(VENV)/python.stamp
 	@echo "Installing MedHive into $(VENV): about 1 GB, once."
-	$(PIP) install --quiet --requirement requirements.txt --editable .
+	$(PIP) install --quiet --no-compile --requirement requirements.txt --editable .
+	$(COMPILE)
 	touch $@
 
 $(VENV)/dev.stamp: requirements-dev.txt $(VENV)/run.stamp
-	$(PIP) install --quiet --requirement requirements-dev.txt
+	$(PIP) install --quiet --no-compile --requirement requirements-dev.txt
+	$(COMPILE)
 	touch $@

@@ -19,29 +19,31 @@ import numpy as np
 import pytest
 
 PACKAGE = Path(importlib.import_module("medhive").__path__[0])
-PUBLIC = {"flwr.app", "flwr.clientapp", "flwr.serverapp", "flwr.serverapp.strategy"}
-PUBLIC |= {"flwr.simulation"}
+PUBLIC = {"flwr.app", "flwr.clientapp", "flwr.clientapp.typing", "flwr.simulation"}
+PUBLIC |= {"flwr.serverapp", "flwr.serverapp.strategy"}
 
 INTERNALS = {
     "flwr.app.message": "make_message remove_content_from_message",
     "flwr.app.metadata": "Metadata",
-    "flwr.common.constant": "NOOP_FLWR_AID SUPERLINK_NODE_ID SubStatus",
-    "flwr.common.serde": "message_from_proto message_to_proto",
+    "flwr.common.constant": "ErrorCode NOOP_ACCOUNT_NAME NOOP_FLWR_AID SUPERLINK_NODE_ID SubStatus",
+    "flwr.common.serde": "message_to_proto",
     "flwr.proto.fleet_pb2": "ActivateNodeRequest ActivateNodeResponse DeactivateNodeRequest"
-    " PullMessagesRequest PullMessagesResponse PushMessagesRequest RegisterNodeFleetRequest",
+    " PullMessagesRequest PullMessagesResponse PushMessagesRequest",
     "flwr.proto.heartbeat_pb2": "SendNodeHeartbeatRequest",
     "flwr.proto.message_pb2": "ConfirmMessageReceivedRequest ObjectTree PullObjectRequest"
     " PushObjectRequest",
     "flwr.proto.node_pb2": "Node NodeInfo",
     "flwr.server.superlink.linkstate": "LinkState",
-    "flwr.supercore.constant": "FLWR_IN_MEMORY_DB_NAME NOOP_FEDERATION_ID TaskType",
+    "flwr.supercore.constant": "FLEET_HTTP_PUBLIC_KEY_HEADER FLWR_IN_MEMORY_DB_NAME"
+    " NOOP_FEDERATION_ID NodeStatus TaskType",
     "flwr.supercore.error": "http_error_translator",
-    "flwr.supercore.inflatable.inflatable_object": "get_all_nested_objects get_object_tree"
-    " iterate_object_tree no_object_id_recompute",
+    "flwr.supercore.inflatable.inflatable_object": "UnexpectedObjectContentError"
+    " get_all_nested_objects get_object_tree iterate_object_tree no_object_id_recompute",
     "flwr.supercore.inflatable.inflatable_utils": "inflate_object_from_contents",
     "flwr.supercore.interceptors.http.runtime_version": "RuntimeVersionHttpInterceptor",
     "flwr.supercore.object_store": "NoObjectInStoreError",
     "flwr.supercore.primitives.asymmetric": "public_key_to_bytes",
+    "flwr.supercore.protobuf.client": "ProtobufCall ProtobufRequestContext",
     "flwr.supercore.protobuf.translation": "ProtobufTranslationMiddleware",
     "flwr.supercore.retry": "RetryInvoker RetryState exponential",
     "flwr.supercore.run": "Run",
@@ -49,6 +51,7 @@ INTERNALS = {
     "flwr.superlink.config_loader": "get_federation_manager get_objectstore_linkstate_factories",
     "flwr.superlink.routers.fleet.node_auth": "NodeAuthMiddleware",
     "flwr.superlink.routers.fleet.router": "router",
+    "flwr.superlink.servicer.fleet": "fleet_handlers",
     "flwr.supernode.fleet_http_client": "FleetHttpClient",
     "flwr.supernode.node_auth_http_interceptor": "NodeAuthHttpInterceptor",
 }
@@ -101,7 +104,6 @@ CALLS: list[tuple[str, str, tuple[Any, ...], str]] = [
         "run_id message_id src_node_id dst_node_id reply_to_message_id group_id created_at ttl"
         " message_type",
     ),
-    ("flwr.common.serde", "message_from_proto", (ANY,), ""),
     ("flwr.common.serde", "message_to_proto", (ANY,), ""),
     ("flwr.server.superlink.linkstate", "LinkState.activate_task", (ANY, ANY), ""),
     ("flwr.server.superlink.linkstate", "LinkState.claim_task", (ANY, ANY), ""),
@@ -112,6 +114,8 @@ CALLS: list[tuple[str, str, tuple[Any, ...], str]] = [
         "fab_id fab_version fab_hash override_config federation_id federation_config flwr_aid"
         " primary_task_type",
     ),
+    ("flwr.server.superlink.linkstate", "LinkState.create_node", (ANY,) * 5, ""),
+    ("flwr.server.superlink.linkstate", "LinkState.delete_node", (ANY, ANY, ANY), ""),
     ("flwr.server.superlink.linkstate", "LinkState.delete_messages", (ANY, ANY), ""),
     (
         "flwr.server.superlink.linkstate",
@@ -122,6 +126,13 @@ CALLS: list[tuple[str, str, tuple[Any, ...], str]] = [
     ("flwr.server.superlink.linkstate", "LinkState.get_message_res", (ANY, ANY, ANY), ""),
     ("flwr.server.superlink.linkstate", "LinkState.get_node_id", (ANY,), ""),
     ("flwr.server.superlink.linkstate", "LinkState.get_node_info", (ANY,), "node_ids"),
+    (
+        "flwr.server.superlink.linkstate",
+        "LinkState.get_node_info",
+        (ANY,),
+        "owner_aids statuses",
+    ),
+    ("flwr.server.superlink.linkstate", "LinkState.get_node_id_by_public_key", (ANY, ANY), ""),
     ("flwr.server.superlink.linkstate", "LinkState.get_nodes", (ANY, ANY), ""),
     ("flwr.server.superlink.linkstate", "LinkState.get_object", (ANY, ANY, ANY), ""),
     ("flwr.server.superlink.linkstate", "LinkState.get_run_info", (ANY,), "run_ids"),
@@ -163,14 +174,18 @@ CALLS: list[tuple[str, str, tuple[Any, ...], str]] = [
         (ANY, ANY, ANY),
         "interceptors",
     ),
-    *(
-        ("flwr.supernode.fleet_http_client", f"FleetHttpClient.{name}", (ANY, ANY), "")
-        for name in ("ActivateNode", "ConfirmMessageReceived", "DeactivateNode", "PullMessages")
+    ("flwr.superlink.servicer.fleet", "fleet_handlers.pull_messages", (ANY, ANY, ANY), ""),
+    ("flwr.superlink.servicer.fleet", "fleet_handlers.pull_object", (ANY, ANY), ""),
+    (
+        "flwr.superlink.servicer.fleet",
+        "fleet_handlers.confirm_message_received",
+        (ANY, ANY, ANY),
+        "",
     ),
-    *(
-        ("flwr.supernode.fleet_http_client", f"FleetHttpClient.{name}", (ANY, ANY), "")
-        for name in ("PullObject", "PushMessages", "PushObject", "RegisterNode")
-    ),
+    ("flwr.superlink.servicer.fleet", "fleet_handlers.push_messages", (ANY, ANY), ""),
+    ("flwr.superlink.servicer.fleet", "fleet_handlers.push_object", (ANY, ANY), ""),
+    ("flwr.supernode.fleet_http_client", "FleetHttpClient.ActivateNode", (ANY, ANY), ""),
+    ("flwr.supernode.fleet_http_client", "FleetHttpClient.DeactivateNode", (ANY, ANY), ""),
     ("flwr.supernode.fleet_http_client", "FleetHttpClient.SendNodeHeartbeat", (ANY, ANY), ""),
     ("flwr.supernode.fleet_http_client", "FleetHttpClient.close", (ANY,), ""),
     ("flwr.supernode.node_auth_http_interceptor", "NodeAuthHttpInterceptor", (ANY, ANY), ""),
@@ -199,7 +214,6 @@ FIELDS = {
     "fleet_pb2.PushMessagesRequest": "node messages_list message_object_trees"
     " clientapp_runtime_list",
     "fleet_pb2.PushMessagesResponse": "objects_to_push session_id",
-    "fleet_pb2.RegisterNodeFleetRequest": "public_key",
     "heartbeat_pb2.SendNodeHeartbeatRequest": "node heartbeat_interval",
     "message_pb2.ConfirmMessageReceivedRequest": "node run_id message_object_id",
     "message_pb2.ObjectTree": "object_id",

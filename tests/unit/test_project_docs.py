@@ -13,7 +13,7 @@ import pytest
 from pydantic import BaseModel
 
 from medhive import errors
-from medhive.cli.main import STOPPED
+from medhive.cli.main import STOPPED, TERMINATED
 from medhive.errors import MedHiveError
 from medhive.study import TUNING, Feature, Header, Outcome, Privacy, Run, Study
 
@@ -103,7 +103,7 @@ def test_every_exit_code_is_in_the_table() -> None:
     """errors.md's table has every exit code that a command may end with, and no other."""
     table = _sections(_page("errors.md"))["Exit codes"]
     listed = {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)}
-    assert listed == {0, STOPPED, *(kind.exit_code for kind in _errors())}
+    assert listed == {0, STOPPED, TERMINATED, *(kind.exit_code for kind in _errors())}
 
 
 def test_the_commands_page_is_current() -> None:
