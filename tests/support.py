@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
@@ -213,6 +213,14 @@ class Served:
         """Await the end of a run; return its result file."""
         folder = self.program.line(r"^report folder: (.+)$")[1]
         return self.programs.folder / folder / "result.json"
+
+
+def until(condition: Callable[[], object], what: str, timeout: float = DEADLINE) -> None:
+    """Await a condition of this process that no event announces."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not come in {timeout:.0f} s"
+        time.sleep(0.01)
 
 
 def free_port() -> int:
