@@ -105,20 +105,10 @@ def measure(sites: int, rounds: int, processes: int) -> dict[str, object]:
         # scikit-learn warns of a few iterations, and its filter is not made for threads
         quiet = {**os.environ, "PYTHONWARNINGS": "ignore"}
         start = time.perf_counter()
+        sites_command = [sys.executable, __file__, "--port", str(port), "--ca", str(ca)]
+        sites_command += ["--homes", str(folder / "keys")]
         clients = [
-            subprocess.Popen(
-                [
-                    sys.executable,
-                    __file__,
-                    "--port",
-                    str(port),
-                    "--ca",
-                    str(ca),
-                    "--homes",
-                    str(folder / "keys"),
-                    *map(str, files[i::processes]),
-                ]
-            )
+            subprocess.Popen([*sites_command, *map(str, files[i::processes])], env=quiet)
             for i in range(processes)
         ]
         server.stdout.read()
