@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import ipaddress
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from medhive.errors import Place, SettingError
-from medhive.identity.keys import key_pem, load_key, new_key, write_private
+from medhive.identity.keys import key_pem, load_key, new_key, private_folder, write_private
 
 AUTHORITY_DAYS = 3650
 SERVER_DAYS = 397
@@ -69,10 +70,10 @@ def prepare_server(home: Path, names: Iterable[str], now: datetime.datetime) -> 
     files = ServerFiles(home)
     wanted = tuple(dict.fromkeys([*LOOPBACK, *names]))
     try:
-        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(home)
         if not files.ca.exists():
             _make_authority(files, now)
-        if not _fits(files.certificate, wanted, now):
+        if not _fits(files, wanted, now):
             # a name that was good enough for a join code stays good
             kept = _names_of(files.certificate)
             _make_server(files, tuple(dict.fromkeys([*wanted, *kept])), now)
@@ -155,27 +156,41 @@ def _usage(*, authority: bool) -> x509.KeyUsage:
 
 
 def _name(text: str) -> x509.GeneralName:
-    try:
+    with suppress(ValueError):
         return x509.IPAddress(ipaddress.ip_address(text))
-    except ValueError:
+    try:
         return x509.DNSName(text)
+    except ValueError:
+        raise SettingError(
+            f'"{text}" cannot stand in a certificate',
+            place=Place(setting="--host, --name"),
+            next_step="give an address or a host name in ASCII letters (xn--…)",
+        ) from None
 
 
 def _names_of(path: Path) -> list[str]:
     if not path.exists():
         return []
-    names = _certificate(path).extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    return [str(name.value) for name in names.value]
+    return [str(name.value) for name in _covered(_certificate(path))]
 
 
-def _fits(path: Path, names: tuple[str, ...], now: datetime.datetime) -> bool:
-    """Say whether a certificate covers the names for another thirty days."""
-    if not path.exists():
+def _covered(certificate: x509.Certificate) -> list[x509.GeneralName]:
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return []
+    return list(found.value)
+
+
+def _fits(files: ServerFiles, names: tuple[str, ...], now: datetime.datetime) -> bool:
+    """Say whether the certificate is the key's, and covers the names for another thirty days."""
+    if not (files.certificate.exists() and files.key.exists()):
         return False
-    certificate = _certificate(path)
-    covered = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    certificate = _certificate(files.certificate)
+    covered = _covered(certificate)
     fresh = certificate.not_valid_after_utc - now > datetime.timedelta(days=30)
-    return fresh and all(_name(name) in covered for name in names)
+    paired = certificate.public_key() == load_key(files.key).public_key()
+    return fresh and paired and all(_name(name) in covered for name in names)
 
 
 def _certificate(path: Path) -> x509.Certificate:
