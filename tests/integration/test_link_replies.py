@@ -12,17 +12,27 @@ from typing import Any
 import numpy as np
 import pytest
 from flwr.app import ConfigRecord, Error, Message, RecordDict
+from flwr.common.serde import message_to_proto
+from flwr.proto.fleet_pb2 import PushMessagesRequest
+from flwr.proto.message_pb2 import ObjectTree
+from flwr.supercore.inflatable.inflatable_object import (
+    get_all_nested_objects,
+    get_object_tree,
+    iterate_object_tree,
+)
 
 from medhive.client.answer import Site
 from medhive.data.site import SiteData
 from medhive.flower.exchange import GridExchange
 from medhive.flower.link import Link
-from medhive.flower.node import Node, StopRequested
+from medhive.flower.node import Node, StopRequested, _without_content
 from medhive.flower.wire import (
+    BRING,
     Reply,
     decode_task,
     encode_reply,
     from_message,
+    pack_parts,
     to_record,
 )
 from medhive.identity.authority import ServerFiles, prepare_server
@@ -49,6 +59,11 @@ def _rows(seed: int) -> Rows:
 
 def _load(seed: int) -> Callable[[Study], SiteData]:
     return lambda _: SiteData("", _rows(seed), None, 30, 0, {}, ())
+
+
+def _objects(root: Any) -> tuple[ObjectTree, dict[str, bytes]]:
+    objects = get_all_nested_objects(root)
+    return get_object_tree(root), {name: item.deflate() for name, item in objects.items()}
 
 
 def _from(min_available_clients: int) -> Study:
@@ -81,8 +96,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> ServerFiles:
 
 
 @contextmanager
-def _site(link: Link, files: ServerFiles, name: str, spoil: Spoil | None = None) -> Iterator[None]:
-    """Run a site in a thread; `spoil` changes its replies to questions about its rows."""
+def _site(
+    link: Link, files: ServerFiles, name: str, spoil: Spoil | None = None, fails_first: bool = False
+) -> Iterator[None]:
+    """Run a site in a thread; `spoil` changes its replies to questions about its rows.
+
+    One that `fails_first` answers its first question with an error, leaves, and comes back with
+    the same key at once.
+    """
     stop = threading.Event()
     site = Site(name, _load(len(name)))
 
@@ -95,9 +116,15 @@ def _site(link: Link, files: ServerFiles, name: str, spoil: Spoil | None = None)
         return Message(spoilt, reply_to=message)
 
     def work() -> None:
-        address = f"127.0.0.1:{link.port}"
+        where = f"127.0.0.1:{link.port}", files.ca.read_bytes(), new_key()
         try:
-            with Node(address, files.ca.read_bytes(), new_key(), stop=stop) as node:
+            if fails_first:
+                with Node(*where, stop=stop) as node:
+                    while (question := node.receive()) is None and not stop.is_set():
+                        continue
+                    if question is not None:
+                        node.send(Message(Error(1002, "its data do not fit"), reply_to=question))
+            with Node(*where, stop=stop) as node:
                 while not stop.is_set():
                     message = node.receive()
                     if message is not None:
@@ -187,3 +214,57 @@ def test_a_bad_reply_costs_the_site_and_not_the_run(files: ServerFiles, spoil: s
     ((site, said),) = heard.left_
     assert site == "bad"
     assert reason in said
+
+
+def test_a_site_that_failed_comes_back_with_its_key(files: ServerFiles) -> None:
+    """A site whose client failed and was started again at once is asked again, and takes part."""
+    heard = Heard()
+    with (
+        Link("127.0.0.1", 0, files.certificate, files.key) as link,
+        _site(link, files, "a"),
+        _site(link, files, "bb", fails_first=True),
+    ):
+        grid, _ = link.start_run()
+        exchange = GridExchange(grid, _from(2), heard, join_timeout=20)
+        assert exchange.gather() == {"a": 30, "bb": 30}
+        exchange.finish("over")
+    assert heard.left_ == [("a new site", "its data do not fit")]
+
+
+@pytest.mark.parametrize("what", ["another object", "another question"])
+def test_a_reply_that_flower_cannot_read_costs_only_its_site(files: ServerFiles, what: str) -> None:
+    """Bytes that make no Flower message drop their site; what one answers, the link decides."""
+    heard = Heard()
+    with (
+        Link("127.0.0.1", 0, files.certificate, files.key) as link,
+        _site(link, files, "a"),
+        _site(link, files, "bb"),
+        Node(f"127.0.0.1:{link.port}", files.ca.read_bytes(), new_key()) as node,
+    ):
+        grid, _ = link.start_run()
+        found: list[Any] = []
+        exchange = GridExchange(grid, _from(2), heard, join_timeout=20)
+        thread = threading.Thread(target=lambda: found.append(exchange.gather()))
+        thread.start()
+        while (question := node.receive()) is None:
+            continue
+        reply = Message(to_record(b"x"), reply_to=question)
+        head = message_to_proto(_without_content(reply))
+        if what == "another object":
+            tree, objects = _objects(ConfigRecord({"x": 1}))
+        else:
+            reply.metadata.__dict__["_reply_to_message_id"] = "f" * 64
+            tree, objects = _objects(reply)
+        head.metadata.message_id = tree.object_id
+        request = PushMessagesRequest(
+            node=node._node,
+            messages_list=[head],
+            message_object_trees=[tree],
+            clientapp_runtime_list=[0.0],
+        )
+        contents = [objects[item.object_id] for item in iterate_object_tree(tree)]
+        node._courier.post(BRING, pack_parts([request.SerializeToString(), *contents]))
+        thread.join(60)
+        exchange.finish("over")
+    assert found == [{"a": 30, "bb": 30}]
+    assert [site for site, _ in heard.left_] == ["a new site"]
