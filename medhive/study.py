@@ -20,6 +20,7 @@ from pydantic import (
     Strict,
     StrictBool,
     StrictStr,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
@@ -102,8 +103,12 @@ class Outcome(_Section):
         A value (``1``, ``"M"``) or a comparison (``"> 0"``).
     """
 
-    column: StrictStr = Field(min_length=1)
-    event: StrictBool | Integer | Number | StrictStr
+    column: StrictStr = Field(
+        min_length=1, description="The outcome's column in every site's file."
+    )
+    event: StrictBool | Integer | Number | StrictStr = Field(
+        description='The event: a value, such as 1 or "M", or a comparison, such as "> 0".'
+    )
 
     @model_validator(mode="after")
     def _comparison_has_a_number(self) -> Self:
@@ -139,34 +144,98 @@ class Outcome(_Section):
 class Header(_Section):
     """``[study]``: name, title, outcome."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
-    title: str = ""
-    outcome: Outcome
-    extra_columns: Literal["ignored", "refused"] = "ignored"
+    name: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$",
+        description="Short name: lower-case letters, digits and . _ -, at most 64.",
+    )
+    title: str = Field(default="", description="Title, for people.")
+    outcome: Outcome = Field(
+        description="The outcome column, and which of its values is the event."
+    )
+    extra_columns: Literal["ignored", "refused"] = Field(
+        default="ignored",
+        description="What happens to columns of a site's file that the study does not name:"
+        " ignored (listed and not read), or refused.",
+    )
 
 
 class Run(_Section):
     """``[run]``: Flower's run-config keys; each can be overridden with ``--run-config``."""
 
-    strategy: Strategy = "fedavg"
-    num_server_rounds: Integer = Field(default=5, ge=1, le=10_000)
-    local_epochs: Integer = Field(default=5, ge=1, le=10_000)
-    penalty: Penalty = "l2"
-    C: Number = Field(default=1.0, gt=0)
-    l1_ratio: Number | None = Field(default=None, ge=0, le=1)
-    min_available_clients: Integer = Field(default=2, ge=1, le=100_000)
-    standardise: StrictBool = True
-    missing: Literal["drop"] = "drop"
-    test_fraction: Number = Field(default=0.0, ge=0, lt=1)
-    seed: Integer = Field(default=1, ge=0, lt=2**32)
-    round_timeout: Number = Field(default=600.0, gt=0, le=86_400)
-    proximal_mu: Number | None = Field(default=None, ge=0)
-    eta: Number | None = Field(default=None, gt=0)
-    beta_1: Number | None = Field(default=None, ge=0, lt=1)
-    beta_2: Number | None = Field(default=None, ge=0, lt=1)
-    tau: Number | None = Field(default=None, gt=0)
-    server_learning_rate: Number | None = Field(default=None, gt=0)
-    server_momentum: Number | None = Field(default=None, ge=0, lt=1)
+    strategy: Strategy = Field(
+        default="fedavg", description="How the sites' models become one model."
+    )
+    num_server_rounds: Integer = Field(
+        default=5, ge=1, le=10_000, description="Rounds of training."
+    )
+    local_epochs: Integer = Field(
+        default=5, ge=1, le=10_000, description="Iterations of the solver at each site in a round."
+    )
+    penalty: Penalty = Field(
+        default="l2", description="Penalty on the coefficients; the intercept has none."
+    )
+    C: Number = Field(
+        default=1.0,
+        gt=0,
+        description="Inverse strength of the penalty, with scikit-learn's meaning on the pooled"
+        " standardised rows.",
+    )
+    l1_ratio: Number | None = Field(
+        default=None, ge=0, le=1, description='Share of l1 in the penalty "elasticnet".'
+    )
+    min_available_clients: Integer = Field(
+        default=2,
+        ge=1,
+        le=100_000,
+        description="Sites that must be there for a round; with fewer the run waits.",
+    )
+    standardise: StrictBool = Field(
+        default=True,
+        description="Train on columns with mean 0 and standard deviation 1 over all sites.",
+    )
+    missing: Literal["drop"] = Field(
+        default="drop", description="What happens to a row with a missing value: it is left out."
+    )
+    test_fraction: Number = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Share of each site's rows held out for the metrics.",
+    )
+    seed: Integer = Field(
+        default=1, ge=0, lt=2**32, description="Seed of the solver and of the held-out rows."
+    )
+    round_timeout: Number = Field(
+        default=600.0,
+        gt=0,
+        le=86_400,
+        description="Seconds after which a site that has not answered is left out of the round.",
+    )
+    proximal_mu: Number | None = Field(
+        default=None, ge=0, description="fedprox: weight of the proximal term."
+    )
+    eta: Number | None = Field(
+        default=None,
+        gt=0,
+        description="fedadam, fedyogi, fedadagrad: the server's learning rate.",
+    )
+    beta_1: Number | None = Field(
+        default=None, ge=0, lt=1, description="fedadam, fedyogi: decay of the first moment."
+    )
+    beta_2: Number | None = Field(
+        default=None, ge=0, lt=1, description="fedadam, fedyogi: decay of the second moment."
+    )
+    tau: Number | None = Field(
+        default=None,
+        gt=0,
+        description="fedadam, fedyogi, fedadagrad: bounds how far the step adapts.",
+    )
+    server_learning_rate: Number | None = Field(
+        default=None, gt=0, description="fedavgm: the server's learning rate."
+    )
+    server_momentum: Number | None = Field(
+        default=None, ge=0, lt=1, description="fedavgm: the server's momentum."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -207,8 +276,13 @@ class Run(_Section):
 class Privacy(_Section):
     """``[privacy]``: what protects the patients of every site."""
 
-    secure_aggregation: StrictBool = False
-    min_rows: Integer = Field(default=20, ge=1)
+    secure_aggregation: StrictBool = Field(
+        default=False,
+        description="Mask each site's sums, so that the server sees the total only.",
+    )
+    min_rows: Integer = Field(
+        default=20, ge=1, description="A site with fewer training rows takes no part."
+    )
 
 
 def _levels(value: Any) -> Any:
@@ -225,6 +299,24 @@ def _levels(value: Any) -> Any:
     else:
         raise ValueError("levels are a table of code and label, or a list of codes")
     return tuple(pairs)
+
+
+_CODE: dict[str, Any] = {"type": ["string", "number"]}
+_LEVELS_SCHEMA = {
+    "anyOf": [
+        {"type": "object", "additionalProperties": _CODE},
+        {
+            "type": "array",
+            "items": {
+                "anyOf": [
+                    _CODE,
+                    {"type": "array", "items": _CODE, "minItems": 2, "maxItems": 2},
+                ]
+            },
+        },
+    ]
+}
+"""What :func:`_levels` takes, for editors."""
 
 
 class Feature(_Section):
@@ -246,13 +338,30 @@ class Feature(_Section):
         The level without an indicator; the first one where nothing is said.
     """
 
-    name: StrictStr = Field(min_length=1, max_length=200)
-    kind: Kind
-    unit: str = ""
-    range: tuple[Number, Number] | None = None
-    levels: Annotated[tuple[tuple[str, str], ...], BeforeValidator(_levels)] = ()
-    reference: Annotated[str | None, BeforeValidator(lambda v: None if v is None else code(v))] = (
-        None
+    name: StrictStr = Field(
+        min_length=1, max_length=200, description="The column's name in every site's file."
+    )
+    kind: Kind = Field(description="continuous, binary (coded 0 and 1) or categorical.")
+    unit: str = Field(default="", description="Clinical unit of a continuous feature.")
+    range: tuple[Number, Number] | None = Field(
+        default=None,
+        description="[smallest, largest] possible value of a continuous feature; a value outside"
+        " is refused.",
+    )
+    levels: Annotated[
+        tuple[tuple[str, str], ...], BeforeValidator(_levels), WithJsonSchema(_LEVELS_SCHEMA)
+    ] = Field(
+        default=(),
+        description="Every level that may occur: a table of code and label, or a list of codes.",
+    )
+    reference: Annotated[
+        str | None,
+        BeforeValidator(lambda v: None if v is None else code(v)),
+        WithJsonSchema(_CODE),
+    ] = Field(
+        default=None,
+        description="Code of the level that the others are compared with; the first one where"
+        " nothing is said.",
     )
 
     @field_validator("name")
@@ -332,10 +441,17 @@ class Study(_Section):
     features : tuple of Feature
     """
 
-    study: Header
-    run: Run = Run()
-    privacy: Privacy = Privacy()
-    features: tuple[Feature, ...] = Field(min_length=1)
+    study: Header = Field(description="What the study is about.")
+    run: Run = Field(
+        default=Run(),
+        description="How the model is trained; each key can be overridden with --run-config.",
+    )
+    privacy: Privacy = Field(
+        default=Privacy(), description="What protects the patients of every site."
+    )
+    features: tuple[Feature, ...] = Field(
+        min_length=1, description="The columns that the model uses, in the order of its terms."
+    )
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
