@@ -8,7 +8,9 @@ import re
 import shlex
 import socket
 import subprocess
+import time
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -117,14 +119,18 @@ class Stack:
         run("docker", "run", "--detach", "--name", name, *options, "fl-client")
         return name
 
-    def ended(self, client: str, seconds: float = 120) -> None:
+    def ended(self, client: str, seconds: float = 150) -> None:
         """Await the end of a client, which must be that of the study."""
-        try:
-            code = run("docker", "wait", client, seconds=seconds).strip()
-        except subprocess.TimeoutExpired:
-            code = f"no exit code in {seconds} s"
-        said = f"{code}; {client}:\n{logs(client)}\nserver:\n{logs(self.server)}"
-        assert code == "0", said
+        deadline = time.monotonic() + seconds
+        state: dict[str, Any] = {"Status": "unknown"}
+        # a container that Docker starts again after a failure ends more than once
+        while state["Status"] != "exited" and time.monotonic() < deadline:
+            with suppress(subprocess.TimeoutExpired):
+                run("docker", "wait", client, seconds=deadline - time.monotonic())
+            state = inspect(client)["State"]
+        said = f"{state}; {client}:\n{logs(client)}\nserver:\n{logs(self.server)}"
+        assert state["Status"] == "exited", said
+        assert state["ExitCode"] == 0, said
         assert "the study is over" in logs(client), said
 
     def remove_clients(self) -> None:
