@@ -2,6 +2,8 @@
 #
 #   make demo    show a federation of hospitals on this machine
 #   make test    run every test
+#   make test-docker  build the images and prove what a user types with Docker; brings up an engine
+#                where none answers
 #   make check   format, lint, types, import contracts and the fast tests
 #   make docs    write docs/reference/cli.md again
 #   make clean   remove .venv and what tools left behind
@@ -12,13 +14,17 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # on all cores, which pip itself does not; some packages hold templates that are no Python
 COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 
-.PHONY: demo test check docs clean
+.PHONY: demo test test-docker check docs clean
 
 demo: $(VENV)/run.stamp
 	$(BIN)/medhive demo
 
 test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest
+
+test-docker: $(VENV)/dev.stamp
+	docker info >/dev/null 2>&1 || scripts/docker-here up
+	MEDHIVE_TEST_DOCKER=1 $(BIN)/python -m pytest tests/docker
 
 check: $(VENV)/dev.stamp
 	scripts/check
