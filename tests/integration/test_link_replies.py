@@ -239,31 +239,31 @@ def test_a_reply_that_flower_cannot_read_costs_only_its_site(files: ServerFiles,
         Link("127.0.0.1", 0, files.certificate, files.key) as link,
         _site(link, files, "a"),
         _site(link, files, "bb"),
-        Node(f"127.0.0.1:{link.port}", files.ca.read_bytes(), new_key()) as node,
     ):
         grid, _ = link.start_run()
         found: list[Any] = []
         exchange = GridExchange(grid, _from(2), heard, join_timeout=20)
         thread = threading.Thread(target=lambda: found.append(exchange.gather()))
-        thread.start()
-        while (question := node.receive()) is None:
-            continue
-        reply = Message(to_record(b"x"), reply_to=question)
-        head = message_to_proto(_without_content(reply))
-        if what == "another object":
-            tree, objects = _objects(ConfigRecord({"x": 1}))
-        else:
-            reply.metadata.__dict__["_reply_to_message_id"] = "f" * 64
-            tree, objects = _objects(reply)
-        head.metadata.message_id = tree.object_id
-        request = PushMessagesRequest(
-            node=node._node,
-            messages_list=[head],
-            message_object_trees=[tree],
-            clientapp_runtime_list=[0.0],
-        )
-        contents = [objects[item.object_id] for item in iterate_object_tree(tree)]
-        node._courier.post(BRING, pack_parts([request.SerializeToString(), *contents]))
+        with Node(f"127.0.0.1:{link.port}", files.ca.read_bytes(), new_key()) as node:
+            thread.start()
+            while (question := node.receive()) is None:
+                continue
+            reply = Message(to_record(b"x"), reply_to=question)
+            head = message_to_proto(_without_content(reply))
+            if what == "another object":
+                tree, objects = _objects(ConfigRecord({"x": 1}))
+            else:
+                reply.metadata.__dict__["_reply_to_message_id"] = "f" * 64
+                tree, objects = _objects(reply)
+            head.metadata.message_id = tree.object_id
+            request = PushMessagesRequest(
+                node=node._node,
+                messages_list=[head],
+                message_object_trees=[tree],
+                clientapp_runtime_list=[0.0],
+            )
+            contents = [objects[item.object_id] for item in iterate_object_tree(tree)]
+            node._courier.post(BRING, pack_parts([request.SerializeToString(), *contents]))
         thread.join(60)
         exchange.finish("over")
     assert found == [{"a": 30, "bb": 30}]
