@@ -1,0 +1,267 @@
+"""Table 1 by sums: counts, means, spreads and quantiles, by outcome.
+
+Rows come with NaN where a value is missing. Group 0 holds the rows without the outcome event,
+group 1 those with it; the overall figures follow from the two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medhive.learning.algorithm import Algorithm, State
+from medhive.rows import Array, Rows
+from medhive.study import Study
+from medhive.sums import Layout, Sums
+
+PASSES = 4
+"""Histogram passes; each narrows the bins of a quantile about fiftyfold."""
+
+BINS = 512
+QUANTILES = (0.25, 0.5, 0.75)
+_FAR = 60.0  # asinh of 5e25
+_TAIL = 700.0  # asinh of 1e304
+_WIDE = 1e9
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Count, mean and standard deviation (ddof 1) of each term; arrays of shape (n_terms,)."""
+
+    n: Array
+    mean: Array
+    sd: Array
+
+
+@dataclass(frozen=True)
+class Quantile:
+    """Estimates of a quantile, and how far they can be off; arrays of shape (n_continuous,)."""
+
+    value: Array
+    error: Array
+
+
+def continuous(study: Study) -> NDArray[np.intp]:
+    """Return the positions of the continuous terms."""
+    kinds = {feature.name: feature.kind for feature in study.features}
+    return np.array(
+        [i for i, term in enumerate(study.terms) if kinds[term.feature] == "continuous"],
+        dtype=np.intp,
+    )
+
+
+def initial_edges(study: Study) -> Array:
+    """Return the bin edges of the first pass, shape (n_continuous, BINS - 1).
+
+    Even over the contract's range where there is one, else even in asinh, reaching far out.
+    """
+    edges = []
+    for feature in study.features:
+        if feature.kind != "continuous":
+            continue
+        if feature.range is not None:
+            low, high = feature.range
+            edges.append(np.linspace(low, high, BINS - 1))
+        else:
+            edges.append(np.sinh(np.linspace(-_FAR, _FAR, BINS - 1)))
+    return np.array(edges, dtype=np.float64).reshape(len(edges), BINS - 1)
+
+
+def moments(state: State) -> tuple[Moments, Moments, Moments]:
+    """Return the moments of group 0, of group 1 and overall.
+
+    The overall sum of squares is that within the groups plus that between them.
+    """
+    n, mean, squares = state["observed"], state["group_mean"], state["squares"]
+    both = n.sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        weighted = np.where(n > 0, n * mean, 0.0).sum(axis=0)
+        overall = weighted / both
+        between = np.where(n > 0, n * (mean - overall) ** 2, 0.0).sum(axis=0)
+        total = squares.sum(axis=0) + between
+        parts = [
+            Moments(count, centre, np.sqrt(ss / (count - 1)))
+            for count, centre, ss in zip(
+                [*n, both], [*mean, overall], [*squares, total], strict=True
+            )
+        ]
+    return parts[0], parts[1], parts[2]
+
+
+def quantile(state: State, q: float, group: int | None) -> Quantile:
+    """Return a quantile of every continuous term, as pandas defines it (linear interpolation).
+
+    Both order statistics around the position are somewhere in their bins; the estimate takes
+    the middle of the bins, and its error is at most half of the wider one.
+
+    Parameters
+    ----------
+    state : mapping
+        With ``edges`` and ``histogram``.
+    q : float
+    group : {0, 1, None}
+        None for all rows.
+    """
+    histogram, edges = state["histogram"], state["edges"]
+    counts = histogram.sum(axis=0) if group is None else histogram[group]
+    value, error = np.full(len(edges), np.nan), np.full(len(edges), np.nan)
+    for i, (row, cuts) in enumerate(zip(counts, edges, strict=True)):
+        n = row.sum()
+        if n == 0:
+            continue
+        position = (n - 1) * q
+        low, high = (_bin_of(row, np.floor(position)), _bin_of(row, np.ceil(position)))
+        middles, halves = _middle(cuts, low), _middle(cuts, high)
+        share = position - np.floor(position)
+        value[i] = middles[0] + share * (halves[0] - middles[0])
+        error[i] = max(middles[1], halves[1])
+    return Quantile(value, error)
+
+
+def refine(state: State) -> Array:
+    """Return edges that cut the bins around every quantile of every group finely."""
+    edges, histogram = state["edges"], state["histogram"]
+    new = np.empty_like(edges)
+    for i, cuts in enumerate(edges):
+        bins: set[int] = set()
+        for counts in (*histogram[:, i], histogram[:, i].sum(axis=0)):
+            n = counts.sum()
+            for q in QUANTILES if n else ():
+                position = (n - 1) * q
+                bins |= {_bin_of(counts, np.floor(position)), _bin_of(counts, np.ceil(position))}
+        new[i] = _cut(cuts, sorted(bins))
+    return new
+
+
+def _bin_of(counts: Array, position: float) -> int:
+    """Return the bin that holds the order statistic at a position, from 0."""
+    return int(np.searchsorted(np.cumsum(counts), position, side="right"))
+
+
+def _bounds(cuts: Array) -> Array:
+    return np.concatenate([[-np.sinh(_TAIL)], cuts, [np.sinh(_TAIL)]])
+
+
+def _middle(cuts: Array, index: int) -> tuple[float, float]:
+    """Return the middle of a bin and half of its width."""
+    left, right = _bounds(cuts)[index : index + 2]
+    return float(left / 2 + right / 2), float(right / 2 - left / 2)
+
+
+def _cut(cuts: Array, bins: list[int]) -> Array:
+    """Return as many edges as before, all of them in and at the given bins."""
+    if not bins:
+        return cuts
+    bounds = _bounds(cuts)
+    ends = {float(bounds[b + side]) for b in bins for side in (0, 1)}
+    ends = {end for end in ends if abs(end) < np.sinh(_TAIL)}
+    free = len(cuts) - len(ends)
+    shares = np.diff(np.linspace(0, free, len(bins) + 1).astype(int))
+    inside = [
+        _between(bounds[b], bounds[b + 1], share) for b, share in zip(bins, shares, strict=True)
+    ]
+    edges = np.unique(np.concatenate([sorted(ends), *inside]))
+    # a bin that is one float wide cannot be cut; the last edge then stands more than once
+    return np.concatenate([edges, np.full(len(cuts) - len(edges), edges[-1])])
+
+
+def _between(left: float, right: float, count: int) -> Array:
+    """Return `count` points inside an interval: even, or even in asinh where it is very wide."""
+    if max(abs(left), abs(right)) > _WIDE:
+        return np.sinh(np.linspace(np.arcsinh(left), np.arcsinh(right), count + 2)[1:-1])
+    return np.linspace(left, right, count + 2)[1:-1]
+
+
+def _groups(rows: Rows) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    event = rows.y == 1.0
+    return ~event, event
+
+
+def _counts_layout(state: State, study: Study) -> Layout:
+    shape = (2, len(study.terms))
+    return (("rows", (2,)), ("observed", shape), ("x", shape))
+
+
+def _counts(rows: Rows, state: State, study: Study) -> Sums:
+    known = ~np.isnan(rows.X)
+    filled = np.where(known, rows.X, 0.0)
+    groups = _groups(rows)
+    return Sums.of(
+        {
+            "rows": [group.sum() for group in groups],
+            "observed": np.array([known[group].sum(axis=0) for group in groups]),
+            "x": np.array([filled[group].sum(axis=0) for group in groups]),
+        }
+    )
+
+
+def _counts_update(state: State, total: Sums, study: Study) -> dict[str, Array]:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = total["x"] / total["observed"]
+    return {
+        **state,
+        "rows": total["rows"],
+        "observed": total["observed"],
+        "x": total["x"],
+        "group_mean": np.nan_to_num(mean),
+        "edges": initial_edges(study),
+    }
+
+
+def _spread_layout(state: State, study: Study) -> Layout:
+    shape = (2, len(study.terms))
+    return (("dx", shape), ("dxx", shape))
+
+
+def _spread(rows: Rows, state: State, study: Study) -> Sums:
+    parts = [
+        np.nan_to_num(rows.X[group] - state["group_mean"][g])
+        for g, group in enumerate(_groups(rows))
+    ]
+    return Sums.of(
+        {
+            "dx": np.array([d.sum(axis=0) for d in parts]),
+            "dxx": np.array([(d * d).sum(axis=0) for d in parts]),
+        }
+    )
+
+
+def _spread_update(state: State, total: Sums, study: Study) -> dict[str, Array]:
+    """Correct mean and sum of squares for the rounding of the first pass (see standardise)."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shift = np.nan_to_num(total["dx"] / state["observed"])
+    squares = np.maximum(total["dxx"] - shift * total["dx"], 0.0)
+    return {**state, "group_mean": state["group_mean"] + shift, "squares": squares}
+
+
+def _histogram_layout(state: State, study: Study) -> Layout:
+    edges = state["edges"]
+    return (("histogram", (2, len(edges), edges.shape[1] + 1)),)
+
+
+def _histogram(rows: Rows, state: State, study: Study) -> Sums:
+    edges = state["edges"]
+    counts = np.zeros((2, len(edges), edges.shape[1] + 1))
+    for i, column in enumerate(continuous(study)):
+        for g, group in enumerate(_groups(rows)):
+            values = rows.X[group, column]
+            values = values[~np.isnan(values)]
+            bins = np.searchsorted(edges[i], values, side="right")
+            counts[g, i] = np.bincount(bins, minlength=edges.shape[1] + 1)
+    return Sums.of({"histogram": counts})
+
+
+def _histogram_update(state: State, total: Sums, study: Study) -> dict[str, Array]:
+    return {**state, "histogram": total["histogram"]}
+
+
+COUNTS = Algorithm("describe-counts", _counts_layout, _counts, _counts_update)
+"""Adds ``rows`` (2,), ``observed`` and ``x`` (2, n_terms), ``group_mean`` and ``edges``."""
+
+SPREAD = Algorithm("describe-spread", _spread_layout, _spread, _spread_update)
+"""Needs ``group_mean``; adds ``squares`` (2, n_terms), the sums of squares within the groups."""
+
+HISTOGRAM = Algorithm("describe-histogram", _histogram_layout, _histogram, _histogram_update)
+"""Needs ``edges`` (n_continuous, BINS - 1); adds ``histogram`` (2, n_continuous, BINS)."""
