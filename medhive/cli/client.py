@@ -95,7 +95,14 @@ def client(
     from medhive.studyfile import read_study
 
     asked = resolve_site(
-        home(), join=join, server=server, site=site, data=data, ca=ca, site_home=site_home
+        home(),
+        join=join,
+        server=server,
+        site=site,
+        data=data,
+        ca=ca,
+        site_home=site_home,
+        give_up_after=give_up_after,
     )
 
     def say(sentence: str) -> None:

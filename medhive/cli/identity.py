@@ -25,7 +25,12 @@ Address = Annotated[
 def init(
     folder: Annotated[
         Path | None,
-        typer.Argument(metavar="DIR", help="The home to make.", show_default="~/.medhive/server"),
+        typer.Argument(
+            envvar="MEDHIVE_SERVER_HOME",
+            metavar="DIR",
+            help="The home to make.",
+            show_default="~/.medhive/server",
+        ),
     ] = None,
     address: Address = None,
     name: Annotated[
@@ -58,7 +63,13 @@ def invite(
     site: Annotated[str, typer.Argument(metavar="SITE", help="Name of the site.")],
     address: Address = None,
     days: Annotated[
-        float, typer.Option(min=0.0001, max=365, help="Days after which the code expires.")
+        float,
+        typer.Option(
+            min=0.0001,
+            max=365,
+            envvar="MEDHIVE_DAYS",
+            help="Days after which the code expires.",
+        ),
     ] = 7.0,
     server_home: ServerHome = None,
 ) -> None:

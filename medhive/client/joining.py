@@ -39,6 +39,8 @@ class Asked:
         Where a server on this machine leaves its certificate.
     has_data : bool
         Whether the site brings rows of its own.
+    give_up_after : float or None
+        Seconds to wait for a server that does not answer.
     """
 
     site: str
@@ -48,6 +50,7 @@ class Asked:
     ca: Path | None
     local_ca: Path
     has_data: bool
+    give_up_after: float | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ def resolve_site(
     data: Path | None,
     ca: Path | None,
     site_home: Path | None,
+    give_up_after: float | None = None,
 ) -> Asked:
     """Check what was typed, and find out which site it means.
 
@@ -104,6 +108,7 @@ def resolve_site(
         ca=ca,
         local_ca=home / "server" / "ca.pem",
         has_data=data is not None,
+        give_up_after=give_up_after,
     )
 
 
@@ -124,8 +129,9 @@ def find_place(asked: Asked, say: Callable[[str], None]) -> StudyPlace:
             place=Place(file=asked.site_home, setting="--id"),
             next_step=f"use --id {enrolled.site}, or another --home",
         )
-    if asked.code is not None and not _same_study(enrolled, asked.code):
-        enrolled = enrol(asked.code, key)
+    # the code that it enrolled with is given again when a container starts again
+    if asked.code is not None and (enrolled is None or enrolled.code != asked.code.digest):
+        enrolled = enrol(asked.code, key, on_wait=say, give_up_after=asked.give_up_after)
         enrolled.save(asked.site_home)
         say(f"enrolled; from now on this site connects with its key in {asked.site_home}")
     if enrolled is not None and asked.ca is None:
@@ -171,13 +177,6 @@ def _only_site(home: Path, site_home: Path | None) -> str:
         cause,
         place=Place(setting="--id"),
         next_step="give --id SITE, or --join CODE to enrol a new site",
-    )
-
-
-def _same_study(enrolled: Enrolled | None, code: JoinCode) -> bool:
-    """Say whether a join code is the one that this site enrolled with before."""
-    return enrolled is not None and (
-        fingerprint(enrolled.root_certificates) == code.authority and enrolled.site == code.site
     )
 
 

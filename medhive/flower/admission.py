@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from medhive.flower.door import Bucket, refusal
-from medhive.flower.signed import Forged, Verifier
+from medhive.flower import door
+from medhive.flower.door import Bodies, Bucket, Refused
+from medhive.flower.signed import Forged, Verifier, claimed_key
 
 FLEET = "/v1/fleet/"
 SITE_RATE, SITE_BURST = 500.0, 2000.0
@@ -86,7 +87,10 @@ class Refusals:
 
 
 class AdmissionMiddleware:
-    """Serve Fleet requests of admitted sites that signed them; bound everybody's rate.
+    """Serve Fleet requests of admitted sites that signed them; bound everybody's rate and bodies.
+
+    A request's key is looked up before its body is read and its signature checked, so that a
+    stranger costs no memory and no arithmetic.
 
     Parameters
     ----------
@@ -95,7 +99,8 @@ class AdmissionMiddleware:
     verifier : Verifier
     refusals : Refusals
     known : callable
-        Called with a public key that was admitted, before its first request is served.
+        Called with a public key that was admitted, before its first request is served; says
+        whether there is room for it.
     """
 
     def __init__(
@@ -104,54 +109,65 @@ class AdmissionMiddleware:
         admission: Admission,
         verifier: Verifier,
         refusals: Refusals,
-        known: Callable[[bytes], None],
+        known: Callable[[bytes], bool],
     ) -> None:
         self._app = app
         self._admission = admission
         self._verifier = verifier
         self._refusals = refusals
         self._known = known
+        self._bodies = Bodies()
         self._strangers = Bucket(STRANGER_RATE, STRANGER_BURST)
         self._sites: defaultdict[bytes, Bucket] = defaultdict(lambda: Bucket(SITE_RATE, SITE_BURST))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or answer 401 or 429."""
+        """Serve one request, or answer 401, 408, 413, 429 or 503."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request = Request(scope)
-        who = request.client.host if request.client else "unknown"
-        if not request.url.path.startswith(FLEET):
-            if not self._strangers.take():
-                self._refusals.add("too-many", who)
-                await refusal(429, "too-many", "too many requests")(scope, receive, send)
-                return
-            await self._app(scope, receive, send)
-            return
-        status, reason, message = await run_in_threadpool(self._check, request, scope)
-        if reason:
-            self._refusals.add(reason, who)
-            await refusal(status, reason, message)(scope, receive, send)
-            return
-        await self._app(scope, receive, send)
-
-    def _check(self, request: Request, scope: Scope) -> tuple[int, str, str]:
         try:
-            key = self._verifier.verify(
-                request.method, request.url.path, request.headers, scope["state"]["body"]
-            )
-        except Forged as error:
-            return self._stranger(error.reason, error.message)
+            if scope["path"].startswith(FLEET):
+                body = await self._from_site(scope, receive)
+            else:
+                self._pass_stranger()
+                body = await self._bodies.read(
+                    scope, receive, door.MAX_STRANGERS_BODY, door.FIRST_REQUEST
+                )
+                send = door.closing(send)
+        except Refused as refused:
+            client = scope.get("client")
+            self._refusals.add(refused.reason, client[0] if client else "unknown")
+            await refused.answer()(scope, receive, send)
+            return
+        await self._app(scope, door.replay(body, receive), send)
+
+    async def _from_site(self, scope: Scope, receive: Receive) -> bytes:
+        """Return the body of a request that a site signed."""
+        headers = Headers(scope=scope)
+        key = claimed_key(headers)
+        if key is None:
+            self._pass_stranger()
+            raise Refused(401, "unsigned", "the request is not signed by a site")
         verdict = self._admission.admit(key)
         if verdict.reason:
-            return self._stranger(verdict.reason, verdict.message)
+            self._pass_stranger()
+            raise Refused(401, verdict.reason, verdict.message)
+        limit = door.MAX_OBJECT if scope["path"] in door.OBJECT_PATHS else door.MAX_BODY
+        body = await self._bodies.read(scope, receive, limit, door.BODY)
+        try:
+            await run_in_threadpool(
+                self._verifier.verify, key, scope["method"], scope["path"], headers, body
+            )
+        except Forged as error:
+            self._pass_stranger()
+            raise Refused(401, error.reason, error.message) from None
+        if not self._known(key):
+            raise Refused(503, "full", "no more clients can take part")
         if not self._sites[key].take():
-            return 429, "too-many", "too many requests"
-        self._known(key)
-        scope["state"]["public_key"] = key
-        return 200, "", ""
+            raise Refused(429, "too-many", "too many requests")
+        scope["state"][door.KNOWN] = key
+        return body
 
-    def _stranger(self, reason: str, message: str) -> tuple[int, str, str]:
+    def _pass_stranger(self) -> None:
         if not self._strangers.take():
-            return 429, "too-many", "too many requests"
-        return 401, reason, message
+            raise Refused(429, "too-many", "too many requests")

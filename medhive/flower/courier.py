@@ -19,15 +19,39 @@ from flwr.proto.message_pb2 import (
 )
 from flwr.proto.node_pb2 import Node
 from flwr.server.superlink.linkstate import LinkState
+from flwr.supercore.constant import NodeStatus
 from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
 from flwr.superlink.servicer.fleet import fleet_handlers
 from google.protobuf.message import DecodeError
 from starlette.concurrency import run_in_threadpool
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from medhive.errors import ProtocolError
 from medhive.flower.door import refusal
 from medhive.flower.mailbox import Mailbox
-from medhive.flower.wire import BRING, TAKE, pack_parts, unpack_parts
+from medhive.flower.wire import BRING, NOT_CONNECTED, TAKE, pack_parts, unpack_parts
+
+
+class OwnReplies:
+    """Refuse replies in another node's name on Flower's own route, whose handler does not look.
+
+    It stands behind Flower's node authentication, which checks the node that the request names.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or answer 403."""
+        request = scope.get("state", {}).get("protobuf_request")
+        if isinstance(request, PushMessagesRequest) and any(
+            message.metadata.src_node_id != request.node.node_id
+            for message in request.messages_list
+        ):
+            answer = refusal(403, "another-site", "a reply in the name of another site")
+            await answer(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
 
 
 def courier(state: LinkState, mailbox: Mailbox) -> APIRouter:
@@ -38,8 +62,10 @@ def courier(state: LinkState, mailbox: Mailbox) -> APIRouter:
         request: Request, work: Callable[[int, bytes], bytes], *, wait: bool
     ) -> Response:
         node_id = state.get_node_id_by_public_key(request.state.public_key)
-        if node_id is None:
-            return refusal(401, "revoked", "it was revoked from this study")
+        if node_id is None or not state.get_node_info(
+            node_ids=[node_id], statuses=[NodeStatus.ONLINE]
+        ):
+            return refusal(401, NOT_CONNECTED, "this site has to connect first")
         if wait:
             await mailbox.mail_for(node_id)
         try:

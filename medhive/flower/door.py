@@ -1,12 +1,14 @@
 """What a stranger can make the server's socket do: as little as possible.
 
 Every connection has a deadline for its TLS handshake and for its first request, every request a
-bound on its head, its body and the time the body takes, and all strangers together a rate.
+bound on its head, its body and the time the body takes, and all strangers together a rate. A
+stranger's connection ends with the first answer, and makes room when there are too many.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ from typing import Any
 
 import uvloop
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from medhive.flower.wire import BRING
@@ -23,13 +25,20 @@ HANDSHAKE = 10.0
 FIRST_REQUEST = 10.0
 KEEP_ALIVE = 75.0
 BODY = 60.0
-"""Seconds that a stranger gets for a handshake, a request's head, the next one, and a body."""
+"""Seconds for a handshake, the head of a request, the time between two requests of a site, and
+a site's body; a stranger's body gets as long as a head."""
 
 MAX_HEAD = 16 * 1024
 MAX_CONNECTIONS = 1000
+MAX_STRANGERS_BODY = 8 * 1024
 MAX_BODY = 1 * 2**20
 MAX_OBJECT = 64 * 2**20
-"""Bytes of a request's head; open connections; bytes of a body, and of one that brings sums."""
+MAX_HELD = 512 * 2**20
+"""Bytes of a request's head; open connections; bytes of a stranger's body, of a site's, of one
+that brings sums, and of all that are being read at one moment."""
+
+KNOWN = "public_key"
+"""Where a request's state has the key of the site that it came from."""
 
 OBJECT_PATHS = frozenset({"/v1/fleet/push-object", BRING})
 
@@ -50,11 +59,26 @@ class Protocol(H11Protocol):
     """HTTP/1.1 that hangs up on a connection which does not finish the head of a request."""
 
     _deadline: asyncio.TimerHandle | None = None
+    _opened = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start the time of the first request."""
+        """Start the time of the first request; where there is no room, a stranger makes some."""
         super().connection_made(transport)
+        self._opened = self.loop.time()
         self._start()
+        if len(self.connections) > MAX_CONNECTIONS:
+            others = (each for each in self.connections if each is not self)
+            strangers = [each for each in others if isinstance(each, Protocol) and not each.known]
+            if strangers:
+                oldest = min(strangers, key=lambda each: each._opened)
+                # uvicorn would count it until the loop comes to closing it
+                self.connections.discard(oldest)
+                oldest.transport.abort()
+
+    @property
+    def known(self) -> bool:
+        """Whether the last request came from a site."""
+        return self.scope is not None and KNOWN in self.scope.get("state", {})
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; a head that began must end in time."""
@@ -112,43 +136,72 @@ class Bucket:
         return True
 
 
-class BodyLimit:
-    """Read a request's body, within its bounds, before anything looks at it."""
+class Refused(Exception):  # noqa: N818 - an answer to one request
+    """A request is not served.
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    Parameters
+    ----------
+    status : int
+        Of the HTTP answer.
+    reason : str
+        One word for logs and counters.
+    message : str
+        For the person at the site.
+    """
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or answer 408, 411 or 413."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        limit = MAX_OBJECT if scope["path"] in OBJECT_PATHS else MAX_BODY
+    def __init__(self, status: int, reason: str, message: str = "") -> None:
+        self.status = status
+        self.reason = reason
+        self.message = message
+        super().__init__(message or reason)
+
+    def answer(self) -> JSONResponse:
+        """Return the answer; the connection ends with it."""
+        return refusal(self.status, self.reason, self.message)
+
+
+class Bodies:
+    """Reads requests' bodies, of which all that are under way together are bounded."""
+
+    def __init__(self) -> None:
+        self._held = 0
+
+    async def read(self, scope: Scope, receive: Receive, limit: int, seconds: float) -> bytes:
+        """Return the body of a request.
+
+        Raises
+        ------
+        Refused
+            If it is larger than `limit` bytes, takes longer than `seconds`, or if the bodies of
+            all requests together are too large at the moment.
+        """
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if not declared.isdigit() or int(declared) > limit:
-            await _refuse(413, "too-large", scope, receive, send)
-            return
-        body = bytearray()
+            raise Refused(413, "too-large", "the request is too large")
+        body, more = bytearray(), True
         try:
-            async with asyncio.timeout(BODY):
-                more = True
+            async with asyncio.timeout(seconds):
                 while more:
                     message = await receive()
                     if message["type"] == "http.disconnect":
-                        return
-                    body += message.get("body", b"")
+                        raise Refused(400, "broken-off", "the request broke off")
+                    part = message.get("body", b"")
+                    self._held += len(part)
+                    body += part
                     more = message.get("more_body", False)
                     if len(body) > limit:
-                        await _refuse(413, "too-large", scope, receive, send)
-                        return
+                        raise Refused(413, "too-large", "the request is too large")
+                    if self._held > MAX_HELD:
+                        raise Refused(503, "busy", "the server is busy")
         except TimeoutError:
-            await _refuse(408, "too-slow", scope, receive, send)
-            return
-        scope.setdefault("state", {})["body"] = bytes(body)
-        await self._app(scope, _replay(bytes(body), receive), send)
+            raise Refused(408, "too-slow", "the request came too slowly") from None
+        finally:
+            self._held -= len(body)
+        return bytes(body)
 
 
-def _replay(body: bytes, receive: Receive) -> Receive:
+def replay(body: bytes, receive: Receive) -> Receive:
+    """Return a channel that gives a body which was read already."""
     given = False
 
     async def again() -> Message:
@@ -161,8 +214,15 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return again
 
 
-async def _refuse(status: int, reason: str, scope: Scope, receive: Receive, send: Send) -> None:
-    await refusal(status, reason, "")(scope, receive, send)
+def closing(send: Send) -> Send:
+    """Return a channel whose answer ends the connection."""
+
+    async def last(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", []), (b"connection", b"close")]
+        await send(message)
+
+    return last
 
 
 def refusal(status: int, reason: str, message: str) -> JSONResponse:
@@ -170,3 +230,29 @@ def refusal(status: int, reason: str, message: str) -> JSONResponse:
     return JSONResponse(
         {"reason": reason, "message": message}, status, headers={"connection": "close"}
     )
+
+
+def report_handshakes(context: ssl.SSLContext, refused: Callable[[str, str], None]) -> None:
+    """Call `refused` with reason and peer of every handshake that does not come about."""
+
+    class Handshake(ssl.SSLObject):
+        def do_handshake(self) -> None:
+            try:
+                super().do_handshake()
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                raise
+            except ssl.SSLError as error:
+                refused(_HANDSHAKES.get(error.reason or "", "no-tls"), "a stranger")
+                raise
+
+    context.sslobject_class = Handshake
+
+
+_HANDSHAKES = {
+    "HTTP_REQUEST": "plain-http",
+    "UNSUPPORTED_PROTOCOL": "old-tls",
+    "TLSV1_ALERT_UNKNOWN_CA": "server-not-trusted",
+    "SSLV3_ALERT_BAD_CERTIFICATE": "server-not-trusted",
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "server-not-trusted",
+}
+"""Why a handshake failed, by OpenSSL's word for it."""

@@ -39,13 +39,14 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from medhive.errors import FederationError, Place, SettingError
 from medhive.flower import door
 from medhive.flower.admission import Admission, AdmissionMiddleware, Anyone, Refusals
-from medhive.flower.courier import courier
-from medhive.flower.door import BodyLimit
+from medhive.flower.courier import OwnReplies, courier
 from medhive.flower.grid import LinkGrid
 from medhive.flower.mailbox import Mailbox, MailboxMiddleware
 from medhive.flower.signed import Verifier
 
 HEALTH = "/health"
+MAX_NODES = 10_000
+"""Keys that may take part: more than hospitals, fewer than a stranger can make in an open demo."""
 
 
 class Link:
@@ -86,6 +87,7 @@ class Link:
         self._socket = _listen(host, port)
         self._mailbox = Mailbox()
         self._admission = admission or Anyone()
+        refusals = refusals or Refusals()
         self._keys: dict[int, bytes] = {}
         self._making = threading.Lock()
         _, factory = get_objectstore_linkstate_factories(
@@ -94,12 +96,11 @@ class Link:
         self._state = factory.state()
         app = _fleet_app(
             self._mailbox,
-            Middleware(BodyLimit),
             Middleware(
                 AdmissionMiddleware,
                 admission=self._admission,
                 verifier=Verifier(),
-                refusals=refusals or Refusals(),
+                refusals=refusals,
                 known=self._know,
             ),
         )
@@ -121,7 +122,8 @@ class Link:
             ssl_version=ssl.PROTOCOL_TLS_SERVER,
             timeout_graceful_shutdown=2,
             timeout_keep_alive=int(door.KEEP_ALIVE),
-            limit_concurrency=door.MAX_CONNECTIONS,
+            # the door itself keeps to the number, at the cost of strangers; this is for sites
+            limit_concurrency=door.MAX_CONNECTIONS + 1,
             h11_max_incomplete_event_size=door.MAX_HEAD,
             http=door.Protocol,
             loop=f"{door.__name__}:{door.Loop.__name__}",
@@ -130,7 +132,10 @@ class Link:
         config.load()
         if config.ssl is not None:
             config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
+            door.report_handshakes(config.ssl, refusals.add)
         self._tls = config.ssl
+        self._certificate, self._key = certificate, key
+        self._shown = certificate.stat().st_mtime_ns
         self._server = uvicorn.Server(config)
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._serve, name="link", daemon=True)
@@ -189,10 +194,12 @@ class Link:
         )
         return LinkGrid(self._state, run, self._mailbox, self._site_of), context
 
-    def use_certificate(self, certificate: Path, key: Path) -> None:
-        """Show another certificate to those who connect from now on."""
-        if self._tls is not None:
-            self._tls.load_cert_chain(certificate, key)
+    def refresh_certificate(self) -> None:
+        """Show the certificate that the files hold by now to those who connect from now on."""
+        written = self._certificate.stat().st_mtime_ns
+        if self._tls is not None and written != self._shown:
+            self._tls.load_cert_chain(self._certificate, self._key)
+            self._shown = written
 
     def online(self) -> list[bytes]:
         """Return the public keys of the nodes that are connected."""
@@ -200,21 +207,25 @@ class Link:
         return [bytes(node.public_key) for node in nodes]
 
     def expel(self, public_key: bytes) -> None:
-        """Forget a node: its held poll ends, and nothing it sends is taken any more."""
+        """End a node's connection: its held poll ends, and the run does not wait for it.
+
+        The node is not deleted: Flower would never take its key again, and a site that was revoked
+        may be invited again. What it sends is refused by admission.
+        """
         node_id = self._state.get_node_id_by_public_key(public_key)
-        if node_id is not None:
-            self._state.delete_node(NOOP_FLWR_AID, node_id)
-            self._keys.pop(node_id, None)
+        if node_id is not None and self._state.deactivate_node(node_id):
             self._mailbox.post([node_id])
             self._mailbox.tell()
 
-    def _know(self, public_key: bytes) -> None:
-        """Make the node of an admitted key where there is none."""
+    def _know(self, public_key: bytes) -> bool:
+        """Make the node of an admitted key where there is none; say whether there is room."""
         with self._making:
-            if self._state.get_node_id_by_public_key(public_key) is not None:
-                return
-            node_id = self._state.create_node(NOOP_FLWR_AID, NOOP_ACCOUNT_NAME, public_key, 0)
-            self._keys[node_id] = public_key
+            if self._state.get_node_id_by_public_key(public_key) is None:
+                if len(self._keys) >= MAX_NODES:
+                    return False
+                node_id = self._state.create_node(NOOP_FLWR_AID, NOOP_ACCOUNT_NAME, public_key, 0)
+                self._keys[node_id] = public_key
+            return True
 
     def _site_of(self, node_id: int) -> str | None:
         key = self._keys.get(node_id)
@@ -243,12 +254,14 @@ def _fleet_app(mailbox: Mailbox, *outer: Middleware) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
+        redirect_slashes=False,
         lifespan=lifespan,
         middleware=[
             *outer,
             Middleware(BaseHTTPMiddleware, dispatch=http_error_translator),
             Middleware(ProtobufTranslationMiddleware),
             Middleware(NodeAuthMiddleware),
+            Middleware(OwnReplies),
             Middleware(MailboxMiddleware, mailbox=mailbox),
         ],
     )

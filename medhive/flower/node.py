@@ -41,7 +41,7 @@ from google.protobuf.message import DecodeError
 
 from medhive.errors import FederationError, IdentityError, Place, ProtocolError, SettingError
 from medhive.flower.signed import PUBLIC_KEY, SigningInterceptor, sign
-from medhive.flower.wire import BRING, TAKE, pack_parts, unpack_parts
+from medhive.flower.wire import BRING, NOT_CONNECTED, TAKE, pack_parts, unpack_parts
 
 HEARTBEAT = 10
 """Seconds that the server is promised between two signs of life; Flower's smallest."""
@@ -55,11 +55,20 @@ _NEXT_STEPS = {
     "old": "set this machine's clock right, by NTP",
 }
 
+_NOT_TLS = frozenset(
+    {"WRONG_VERSION_NUMBER", "UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSION"}
+)
+"""What OpenSSL says of plain HTTP, and of TLS below 1.2."""
+
 T = TypeVar("T")
 
 
 class EarlierConnection(httpx.HTTPError):
     """The server still counts an earlier connection of this site as alive."""
+
+
+class _Forgotten(Exception):  # noqa: N818 - the site connects anew
+    """The server was started again and does not know this node."""
 
 
 class StopRequested(Exception):  # noqa: N818 - not an error
@@ -160,10 +169,7 @@ class Node:
         """Return the next message, or None when the server had none for a while."""
         try:
             parts = unpack_parts(self._call(lambda: self._courier.post(TAKE, b"")))
-        except httpx.HTTPStatusError as error:
-            if not self._is_forgotten(error):
-                raise self._refused(error) from None
-            # a server that was started again knows nobody
+        except _Forgotten:
             self._connect()
             return None
         if not parts:
@@ -198,7 +204,11 @@ class Node:
             clientapp_runtime_list=[0.0],
         )
         body = pack_parts([request.SerializeToString(), *contents])
-        self._call(lambda: self._courier.post(BRING, body))
+        try:
+            self._call(lambda: self._courier.post(BRING, body))
+        except _Forgotten:
+            # the run that asked for it is no more
+            self._connect()
 
     def _close(self) -> None:
         self._client.close()
@@ -208,8 +218,12 @@ class Node:
         activate = ActivateNodeRequest(public_key=self._public_key, heartbeat_interval=HEARTBEAT)
         try:
             answer = self._call(lambda: self._activate(activate))
-        except httpx.HTTPStatusError as error:
-            raise self._refused(error) from None
+        except _Forgotten:
+            raise FederationError(
+                "the server does not accept this site's signature",
+                place=Place(setting=self._address),
+                next_step="set this machine's clock right, by NTP",
+            ) from None
         self._node = NodeProto(node_id=answer.node_id)
 
     def _activate(self, request: ActivateNodeRequest) -> ActivateNodeResponse:
@@ -223,10 +237,8 @@ class Node:
 
     def _refused(self, error: httpx.HTTPStatusError) -> FederationError | IdentityError:
         """Turn the server's refusal into an error for the person at the site."""
-        try:
-            answer = error.response.json()
-            reason, message = str(answer["reason"]), str(answer["message"])[:300]
-        except (ValueError, KeyError, TypeError):
+        reason, message = read_refusal(error.response)
+        if not reason:
             return FederationError(
                 f"the server refused this site (HTTP {error.response.status_code})",
                 place=Place(setting=self._address),
@@ -243,13 +255,16 @@ class Node:
     def _is_forgotten(error: httpx.HTTPStatusError) -> bool:
         """Say whether the server admits the key but does not know the node id any more."""
         answer = error.response
-        return answer.status_code == httpx.codes.UNAUTHORIZED and '"reason"' not in answer.text
+        reason, _ = read_refusal(answer)
+        return answer.status_code == httpx.codes.UNAUTHORIZED and reason in ("", NOT_CONNECTED)
 
     def _call(self, request: Callable[[], T]) -> T:
         try:
             answer: T = self._retry.invoke(request)
-        except httpx.HTTPStatusError:
-            raise
+        except httpx.HTTPStatusError as error:
+            if self._is_forgotten(error):
+                raise _Forgotten from None
+            raise self._refused(error) from None
         except httpx.HTTPError as error:
             raise self._unreachable(error) from None
         self._said = ""
@@ -257,9 +272,9 @@ class Node:
 
     def _unreachable(self, error: httpx.HTTPError) -> Exception:
         place = Place(setting=self._address)
-        if _is_tls(error):
+        if handshake_failed(error):
             return SettingError(
-                f"the server's certificate was not accepted: {error}",
+                f"what answers there is not this study's server: {error}",
                 place=place,
                 next_step="check the address, and that --ca is the file that the server wrote",
             )
@@ -332,10 +347,22 @@ def _without_content(message: Message) -> Message:
     return remove_content_from_message(message) if message.has_content() else message
 
 
-def _is_tls(error: BaseException) -> bool:
+def read_refusal(answer: httpx.Response) -> tuple[str, str]:
+    """Return reason and message of a refused request; empty where the server gave none."""
+    try:
+        data = answer.json()
+        return str(data.get("reason", "")), str(data.get("message", ""))[:300]
+    except (ValueError, AttributeError):
+        return "", ""
+
+
+def handshake_failed(error: BaseException) -> bool:
+    """Say whether a request failed because of who answers there, so that waiting does not help."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, ssl.SSLCertVerificationError):
+            return True
+        if isinstance(seen, ssl.SSLError) and seen.reason in _NOT_TLS:
             return True
         seen = seen.__cause__ or seen.__context__
     return False
@@ -344,7 +371,7 @@ def _is_tls(error: BaseException) -> bool:
 def _is_final(error: Exception) -> bool:
     if isinstance(error, httpx.HTTPStatusError):
         return error.response.status_code not in (429, 502, 503, 504)
-    return _is_tls(error)
+    return handshake_failed(error)
 
 
 def _reason(error: Exception | None) -> str:

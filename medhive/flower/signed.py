@@ -90,8 +90,10 @@ class Verifier:
         self._seen: set[tuple[bytes, str]] = set()
         self._expiry: list[tuple[float, tuple[bytes, str]]] = []
 
-    def verify(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> bytes:
-        """Return the public key (PEM) that signed a request.
+    def verify(
+        self, key: bytes, method: str, path: str, headers: Mapping[str, str], body: bytes
+    ) -> None:
+        """Check that the owner of a public key (`claimed_key`) signed a request, just now.
 
         Raises
         ------
@@ -99,13 +101,14 @@ class Verifier:
             If the request is unsigned, altered, old, or was seen before.
         """
         try:
-            pem = b64decode(headers[PUBLIC_KEY], validate=True)
             signature = b64decode(headers[SIGNATURE], validate=True)
             at, nonce = headers[TIME], headers[NONCE]
             signed_at = float(at)
         except (KeyError, ValueError, Base64Error):
             raise Forged("unsigned", "the request is not signed by a site") from None
-        if len(nonce) > 64 or not _signed(pem, signature, statement(method, path, at, nonce, body)):
+        if len(nonce) > 64 or not is_signed(
+            key, signature, statement(method, path, at, nonce, body)
+        ):
             raise Forged("altered", "the request is not the one that the site signed")
         now = self._clock()
         if not abs(now - signed_at) <= WINDOW:
@@ -114,9 +117,8 @@ class Verifier:
                 f"the site's clock and the server's differ by {now - signed_at:.0f} s,"
                 f" more than {WINDOW:.0f} s",
             )
-        if not self._first((pem, nonce), signed_at, now):
+        if not self._first((key, nonce), signed_at, now):
             raise Forged("replayed", "the request was seen before")
-        return pem
 
     def _first(self, mark: tuple[bytes, str], signed_at: float, now: float) -> bool:
         with self._lock:
@@ -127,6 +129,18 @@ class Verifier:
             self._seen.add(mark)
             heapq.heappush(self._expiry, (signed_at + WINDOW, mark))
             return True
+
+
+def claimed_key(headers: Mapping[str, str]) -> bytes | None:
+    """Return the public key (canonical PEM) that a request names, before its signature is checked.
+
+    None where it names none, or not in the one form that is compared.
+    """
+    try:
+        pem = b64decode(headers[PUBLIC_KEY], validate=True)
+    except (KeyError, ValueError, Base64Error):
+        return None
+    return pem if canonical_pem(pem) == pem else None
 
 
 def canonical_pem(pem: bytes) -> bytes | None:
@@ -142,9 +156,8 @@ def canonical_pem(pem: bytes) -> bytes | None:
     )
 
 
-def _signed(pem: bytes, signature: bytes, message: bytes) -> bool:
-    if canonical_pem(pem) != pem:
-        return False
+def is_signed(pem: bytes, signature: bytes, message: bytes) -> bool:
+    """Say whether the owner of a public key signed a message."""
     key = serialization.load_pem_public_key(pem)
     if not isinstance(key, ec.EllipticCurvePublicKey):
         return False

@@ -25,6 +25,9 @@ from medhive.sums import Layout, Sums, size
 TAKE, BRING = "/v1/fleet/take", "/v1/fleet/bring"
 """Routes on which a site takes its next message and brings a reply, each whole."""
 
+NOT_CONNECTED = "not-connected"
+"""Why a site is not served there that the server, started again or tired of waiting, forgot."""
+
 VERSION = 1
 MAX_BYTES = 256 * 2**20
 SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import json
-import ssl
 from base64 import b64decode, b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import httpx
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import BaseModel, Field, ValidationError
+from starlette.concurrency import run_in_threadpool
 
 from medhive.errors import IdentityError, Place, SettingError
+from medhive.flower.node import read_refusal as read_refusal
+from medhive.flower.node import tls_context
+from medhive.flower.signed import canonical_pem, is_signed
 from medhive.identity.joincode import JoinCode, fingerprint
 from medhive.identity.keys import write_private
+from medhive.identity.patience import Patience, not_medhive
 from medhive.identity.roster import Roster
 
 CA_PATH, ENROL_PATH = "/medhive/ca", "/medhive/enrol"
-TIMEOUT = 15.0
 _ECDSA = ec.ECDSA(hashes.SHA256())
 
 
@@ -35,6 +37,14 @@ class _Request(BaseModel):
     secret: Annotated[str, Field(max_length=64)]
     public_key: Annotated[str, Field(max_length=1000)]
     signature: Annotated[str, Field(max_length=400)]
+
+
+class _Kept(BaseModel):
+    version: Literal[1]
+    address: str
+    site: str
+    ca: str
+    code: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,11 +58,14 @@ class Enrolled:
     site : str
     root_certificates : bytes
         PEM of the server's authority.
+    code : str
+        Digest of the join code that it enrolled with.
     """
 
     address: str
     site: str
     root_certificates: bytes
+    code: str
 
     def save(self, home: Path) -> None:
         """Write it into the site's home."""
@@ -61,6 +74,7 @@ class Enrolled:
             "address": self.address,
             "site": self.site,
             "ca": self.root_certificates.decode("ascii"),
+            "code": self.code,
         }
         write_private(home / "enrolment.json", json.dumps(data, indent=1).encode())
 
@@ -77,14 +91,21 @@ class Enrolled:
         if not path.exists():
             return None
         try:
-            data = json.loads(path.read_bytes())
-            return cls(data["address"], data["site"], data["ca"].encode("ascii"))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            kept = _Kept.model_validate_json(path.read_bytes())
+            fingerprint(kept.ca.encode("ascii"))
+        except OSError as error:
+            raise SettingError(
+                f"this file cannot be read: {error.strerror}",
+                place=Place(file=path),
+                next_step="give it back to the user who runs medhive client",
+            ) from None
+        except ValueError:
             raise SettingError(
                 "this file is damaged",
                 place=Place(file=path),
-                next_step="ask for a new join code, and give it with --join",
+                next_step="move it away, ask for a new join code, and give that with --join",
             ) from None
+        return cls(kept.address, kept.site, kept.ca.encode("ascii"), kept.code)
 
 
 def router(
@@ -116,10 +137,9 @@ def router(
         return routes
     book = roster
 
-    @routes.post(ENROL_PATH)
-    async def enrol(request: Request) -> JSONResponse:
+    def answer(body: bytes, peer: str) -> JSONResponse:
         try:
-            asked = _Request.model_validate_json(await request.body())
+            asked = _Request.model_validate_json(body)
             key = _checked_key(asked, fingerprint(authority_pem))
             book.enrol(asked.site, _decoded(asked.secret), key, datetime.now(UTC))
         except ValidationError:
@@ -129,23 +149,46 @@ def router(
         else:
             on_enrolled(asked.site)
             return JSONResponse({"site": asked.site})
-        on_refused(reason, request.client.host if request.client else "unknown")
+        on_refused(reason, peer)
         return JSONResponse({"reason": reason, "message": message}, 403)
+
+    @routes.post(ENROL_PATH)
+    async def enrol(request: Request) -> JSONResponse:
+        peer = request.client.host if request.client else "unknown"
+        # a file that is locked for a moment must not hold up everybody else
+        return await run_in_threadpool(answer, await request.body(), peer)
 
     return routes
 
 
-def enrol(code: JoinCode, key: ec.EllipticCurvePrivateKey) -> Enrolled:
-    """Enrol a site with its join code.
+def enrol(
+    code: JoinCode,
+    key: ec.EllipticCurvePrivateKey,
+    *,
+    on_wait: Callable[[str], None] = lambda _: None,
+    give_up_after: float | None = None,
+) -> Enrolled:
+    """Enrol a site with its join code; wait for a server that does not answer yet.
+
+    Parameters
+    ----------
+    code : JoinCode
+    key : EllipticCurvePrivateKey
+        The site's own; its private part stays here.
+    on_wait : callable
+        Called with a sentence when the server does not answer and the site waits.
+    give_up_after : float, optional
+        Seconds after which waiting ends; for ever where nothing is said.
 
     Raises
     ------
     IdentityError
         If the server is not the one that the code was made by, or refuses the code.
     SettingError
-        If the server cannot be reached.
+        If the server cannot be reached, or what answers there is not MedHive's.
     """
-    authority = fetch_authority(code.address)
+    patience = Patience(code.address, on_wait, give_up_after)
+    authority = fetch_authority(code.address, patience)
     if fingerprint(authority) != code.authority:
         raise IdentityError(
             "the server at this address is not the one that made the join code",
@@ -163,14 +206,7 @@ def enrol(code: JoinCode, key: ec.EllipticCurvePrivateKey) -> Enrolled:
         "public_key": public.decode(),
         "signature": b64encode(signature).decode(),
     }
-    verify = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    verify.load_verify_locations(cadata=authority.decode("ascii"))
-    try:
-        answer = httpx.post(
-            f"https://{code.address}{ENROL_PATH}", json=asked, verify=verify, timeout=TIMEOUT
-        )
-    except httpx.HTTPError as error:
-        raise _unreachable(code.address, error) from None
+    answer = patience.send("POST", ENROL_PATH, tls_context(authority), json=asked)
     if answer.status_code != httpx.codes.OK:
         reason, message = read_refusal(answer)
         raise IdentityError(
@@ -179,10 +215,10 @@ def enrol(code: JoinCode, key: ec.EllipticCurvePrivateKey) -> Enrolled:
             place=Place(setting="--join"),
             next_step="ask the study's statistician for a new join code",
         )
-    return Enrolled(code.address, code.site, authority)
+    return Enrolled(code.address, code.site, authority, code.digest)
 
 
-def fetch_authority(address: str) -> bytes:
+def fetch_authority(address: str, patience: Patience) -> bytes:
     """Fetch the authority's certificate that a server shows, without trusting it.
 
     Raises
@@ -191,29 +227,15 @@ def fetch_authority(address: str) -> bytes:
         If the server cannot be reached or is not MedHive's.
     """
     # nothing is told to this server before its certificate matches the join code
-    unverified = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    unverified.check_hostname = False
-    unverified.verify_mode = ssl.CERT_NONE
+    answer = patience.send("GET", CA_PATH, tls_context(None))
     try:
-        answer = httpx.get(f"https://{address}{CA_PATH}", verify=unverified, timeout=TIMEOUT)
         answer.raise_for_status()
         fingerprint(answer.content)
     except httpx.HTTPStatusError as error:
-        raise _not_medhive(address, f"HTTP {error.response.status_code}") from None
-    except httpx.HTTPError as error:
-        raise _unreachable(address, error) from None
+        raise not_medhive(address, f"HTTP {error.response.status_code}") from None
     except ValueError:
-        raise _not_medhive(address, "it shows no certificate") from None
+        raise not_medhive(address, "it shows no certificate") from None
     return answer.content
-
-
-def read_refusal(answer: httpx.Response) -> tuple[str, str]:
-    """Return reason and message of a refused request; empty where the server gave none."""
-    try:
-        data = answer.json()
-        return str(data.get("reason", "")), str(data.get("message", ""))[:300]
-    except (ValueError, AttributeError):
-        return "", ""
 
 
 def _statement(site: str, secret: bytes, public_key: bytes, authority: bytes) -> bytes:
@@ -225,16 +247,9 @@ def _statement(site: str, secret: bytes, public_key: bytes, authority: bytes) ->
 
 def _checked_key(asked: _Request, authority: bytes) -> bytes:
     """Return the public key, after its owner proved to have the private one."""
-    try:
-        key = serialization.load_pem_public_key(asked.public_key.encode())
-        if not isinstance(key, ec.EllipticCurvePublicKey):
-            raise ValueError
-        pem = key.public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-        statement = _statement(asked.site, _decoded(asked.secret), pem, authority)
-        key.verify(_decoded(asked.signature), statement, _ECDSA)
-    except (ValueError, InvalidSignature):
+    pem = canonical_pem(asked.public_key.encode())
+    statement = _statement(asked.site, _decoded(asked.secret), pem or b"", authority)
+    if pem is None or not is_signed(pem, _decoded(asked.signature), statement):
         raise IdentityError("the site did not prove that the key is its own", "altered") from None
     return pem
 
@@ -244,19 +259,3 @@ def _decoded(text: str) -> bytes:
         return b64decode(text, validate=True)
     except ValueError:
         raise IdentityError("the enrolment cannot be read", "unreadable") from None
-
-
-def _unreachable(address: str, error: Exception) -> SettingError:
-    return SettingError(
-        f"the server cannot be reached: {error}",
-        place=Place(setting=address),
-        next_step="check that the server runs and that this network lets the connection out",
-    )
-
-
-def _not_medhive(address: str, what: str) -> SettingError:
-    return SettingError(
-        f"what answers there is not a MedHive server ({what})",
-        place=Place(setting=address),
-        next_step="check the address",
-    )

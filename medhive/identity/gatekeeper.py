@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
+from medhive.errors import SettingError
 from medhive.flower.admission import Refusals, Verdict
 from medhive.identity.roster import Roster
 
@@ -18,6 +19,19 @@ LOOK = 1.0
 
 NOTE = 10.0
 """Seconds between two notes of who is connected, while nobody comes or goes."""
+
+
+class Connections(Protocol):
+    """The connections that the gatekeeper watches; a `medhive.flower.link.Link` has them."""
+
+    def online(self) -> list[bytes]:
+        """Return the public keys of those who are connected."""
+
+    def expel(self, public_key: bytes) -> None:
+        """End a connection."""
+
+    def refresh_certificate(self) -> None:
+        """Show the certificate that the files hold by now."""
 
 
 class Gatekeeper:
@@ -38,8 +52,10 @@ class Gatekeeper:
         self._say = say
         self._keys = roster.keys()
         self._written: Counter[str] = Counter()
-        self._online: Callable[[], list[bytes]] = list
-        self._expel: Callable[[bytes], None] = lambda _: None
+        self._connections: Connections | None = None
+        self._trouble = ""
+        self._noted: set[str] = set()
+        self._noted_at = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="gatekeeper", daemon=True)
 
@@ -47,22 +63,20 @@ class Gatekeeper:
         """Return whether a key may speak, and for which site."""
         found = self._keys.get(public_key)
         if found is None:
-            # a site that enrolled a moment ago
-            self._keys = self._roster.keys()
-            found = self._keys.get(public_key)
-        if found is None:
             return Verdict(None, "unknown-key", "its key is not enrolled in this study")
         site, revoked = found
         if revoked:
             return Verdict(site, "revoked", "it was revoked from this study")
         return Verdict(site)
 
-    def watch(
-        self, online: Callable[[], list[bytes]], expel: Callable[[bytes], None]
-    ) -> Gatekeeper:
-        """Say how to see who is connected, and how to end a connection."""
-        self._online, self._expel = online, expel
+    def watch(self, connections: Connections) -> Gatekeeper:
+        """Say whose connections end when a site is revoked."""
+        self._connections = connections
         return self
+
+    def refresh(self) -> None:
+        """Look at the roster now: a site has just enrolled."""
+        self._keys = self._roster.keys()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -76,30 +90,43 @@ class Gatekeeper:
     ) -> None:
         self._stop.set()
         self._thread.join()
-        self._note_online()
-        self._write_refusals()
+        self._look(last=True)
 
     def _watch(self) -> None:
-        noted, at = set[bytes](), 0.0
         while not self._stop.wait(LOOK):
-            self._reload()
+            self._look()
+
+    def _look(self, *, last: bool = False) -> None:
+        """Do what is due; a file that cannot be used now may be usable at the next look."""
+        try:
+            self.refresh()
             self._write_refusals()
-            online, now = set(self._online()), time.monotonic()
-            if online != noted or now - at > NOTE:
-                self._note_online()
-                noted, at = online, now
+            if self._connections is not None:
+                self._expel_revoked(self._connections)
+                self._note_online(self._connections, last=last)
+                self._connections.refresh_certificate()
+        except (OSError, SettingError) as error:
+            if str(error) != self._trouble:
+                self._trouble = str(error)
+                self._say(f"changes in the server's home do not count at the moment: {error}")
+        else:
+            self._trouble = ""
 
-    def _reload(self) -> None:
-        before, self._keys = self._keys, self._roster.keys()
-        for key, (site, revoked) in self._keys.items():
-            if revoked and not before.get(key, (site, False))[1]:
-                self._expel(key)
-                self._say(f'site "{site}" was revoked; its connection is closed')
+    def _expel_revoked(self, connections: Connections) -> None:
+        for key in connections.online():
+            # a key that the roster has no more was replaced by a newer one of its site
+            site, revoked = self._keys.get(key, ("", True))
+            if revoked:
+                connections.expel(key)
+                what = f'site "{site}" was revoked' if site else "a site enrolled with a new key"
+                self._say(f"{what}; its connection is closed")
 
-    def _note_online(self) -> None:
-        names = {self._keys[key][0] for key in self._online() if key in self._keys}
-        if names:
+    def _note_online(self, connections: Connections, *, last: bool) -> None:
+        names = {self._keys[key][0] for key in connections.online() if key in self._keys}
+        now = time.monotonic()
+        if names and (last or names != self._noted or now - self._noted_at > NOTE):
             self._roster.saw(sorted(names), datetime.now(UTC))
+            self._noted, self._noted_at = names, now
 
     def _write_refusals(self) -> None:
         new = self._refusals.counts - self._written

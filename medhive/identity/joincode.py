@@ -50,6 +50,11 @@ class JoinCode:
     def __repr__(self) -> str:
         return f"JoinCode({self.address!r}, {self.site!r})"
 
+    @property
+    def digest(self) -> str:
+        """What tells this code from others, and may be kept where the code may not."""
+        return hashlib.sha256(b"medhive-join-code" + self.secret).hexdigest()
+
     @classmethod
     def read(cls, text: str) -> JoinCode:
         """Read a join code as it was copied from an e-mail: spaces and line breaks are ignored.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -12,17 +14,34 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from medhive.errors import Place, SettingError
 
 
-def write_private(path: Path, data: bytes) -> None:
-    """Write a file that only its owner can read, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.unlink(missing_ok=True)
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+def private_folder(path: Path) -> None:
+    """Make a folder, and those above it that are missing, for their owner alone."""
+    if not path.is_dir():
+        private_folder(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
+
+
+def write_private(path: Path, data: bytes, *, replace: bool = True) -> None:
+    """Write a file that only its owner can read, whole or not at all.
+
+    Raises
+    ------
+    FileExistsError
+        If there is such a file and it may not be replaced.
+    """
+    private_folder(path.parent)
+    descriptor, part = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if replace:
+            Path(part).replace(path)
+        else:
+            os.link(part, path)
+    finally:
+        Path(part).unlink(missing_ok=True)
 
 
 def new_key() -> ec.EllipticCurvePrivateKey:
@@ -61,10 +80,22 @@ def load_key(path: Path) -> ec.EllipticCurvePrivateKey:
 
 
 def site_key(home: Path) -> ec.EllipticCurvePrivateKey:
-    """Return the site's key; the first call makes it."""
+    """Return the site's key; the first call makes it.
+
+    Raises
+    ------
+    SettingError
+        If the file is not a key, or the folder cannot be written.
+    """
     path = home / "site.key"
-    if path.exists():
+    try:
+        if not path.exists():
+            with suppress(FileExistsError):  # another client of this site was first
+                write_private(path, key_pem(new_key()), replace=False)
         return load_key(path)
-    key = new_key()
-    write_private(path, key_pem(key))
-    return key
+    except OSError as error:
+        raise SettingError(
+            f"the site's key cannot be read or written: {error.strerror}",
+            place=Place(file=path),
+            next_step="choose a folder that you may write with --home",
+        ) from None

@@ -7,10 +7,9 @@ runs, and so that a join code is used once even if two clients bring it at the s
 from __future__ import annotations
 
 import hashlib
-import hmac
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -82,22 +81,19 @@ class Roster:
         self.path = path
         try:
             path.touch(mode=0o600, exist_ok=True)
-            with self._connect() as db:
-                found = db.execute("pragma user_version").fetchone()[0]
-                if found not in (0, VERSION):
-                    raise SettingError(
-                        f"a roster of version {found}, this MedHive writes version {VERSION}",
-                        place=Place(file=path),
-                        next_step="use the MedHive version that wrote it, or a newer one",
-                    )
+        except OSError as error:
+            raise self._unusable(error) from None
+        with self._connect() as db:
+            found = db.execute("pragma user_version").fetchone()[0]
+            if found not in (0, VERSION):
+                raise SettingError(
+                    f"a roster of version {found}, this MedHive writes version {VERSION}",
+                    place=Place(file=path),
+                    next_step="use the MedHive version that wrote it, or a newer one",
+                )
+            if found == 0:
                 db.executescript(_SCHEMA)
                 db.execute(f"pragma user_version = {VERSION}")
-        except (OSError, sqlite3.DatabaseError) as error:
-            raise SettingError(
-                f"the roster cannot be used: {error}",
-                place=Place(file=path),
-                next_step="restore the file from a backup, or start a new home with medhive init",
-            ) from None
 
     def invite(self, site: str, secret: bytes, expires: datetime) -> None:
         """Let a site enrol once with `secret` until `expires`."""
@@ -110,6 +106,8 @@ class Roster:
 
     def enrol(self, site: str, secret: bytes, public_key: bytes, now: datetime) -> None:
         """Use an invitation: bind the site's name to its key.
+
+        A site that did not get the answer may ask again with the same key, which changes nothing.
 
         Raises
         ------
@@ -126,9 +124,15 @@ class Roster:
             if row is None:
                 raise IdentityError("the join code is not known to this server", "unknown-code")
             invited, expires_at, used_at = row
-            if not hmac.compare_digest(invited, site):
+            if invited != site:
                 raise IdentityError("the join code was made for another site", "another-site")
             if used_at is not None:
+                bound = db.execute(
+                    "select 1 from sites where name = ? and public_key = ? and revoked_at is null",
+                    (site, public_key),
+                ).fetchone()
+                if bound is not None:
+                    return
                 raise IdentityError("the join code was used before", "used-code")
             if datetime.fromisoformat(expires_at) < now:
                 raise IdentityError("the join code has expired", "expired-code")
@@ -209,12 +213,20 @@ class Roster:
 
     @contextmanager
     def _connect(self) -> Iterator[sqlite3.Connection]:
-        db = sqlite3.connect(self.path, timeout=10)
+        # a roster that was deleted is not made anew, empty, by whoever looks into it
+        uri = f"{self.path.absolute().as_uri()}?mode=rw"
         try:
-            with db:
+            with closing(sqlite3.connect(uri, uri=True, timeout=10)) as db, db:
                 yield db
-        finally:
-            db.close()
+        except sqlite3.Error as error:
+            raise self._unusable(error) from None
+
+    def _unusable(self, error: Exception) -> SettingError:
+        return SettingError(
+            f"the roster cannot be used: {error}",
+            place=Place(file=self.path),
+            next_step="restore the file from a backup, or start a new home with medhive init",
+        )
 
 
 def _digest(secret: bytes) -> bytes:

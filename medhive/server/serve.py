@@ -105,11 +105,14 @@ def _listening(settings: ServerSettings, console: Console) -> Iterator[Link]:
 
     refusals = Refusals(say)
     keeper = None if settings.roster is None else Gatekeeper(settings.roster, refusals, say)
+
+    def enrolled(site: str) -> None:
+        if keeper is not None:
+            keeper.refresh()
+        say(f'site "{site}" enrolled')
+
     enrolment = router(
-        settings.files.ca.read_bytes(),
-        settings.roster,
-        on_enrolled=lambda site: say(f'site "{site}" enrolled'),
-        on_refused=refusals.add,
+        settings.files.ca.read_bytes(), settings.roster, enrolled, on_refused=refusals.add
     )
     with ExitStack() as stack:
         link = stack.enter_context(
@@ -124,7 +127,7 @@ def _listening(settings: ServerSettings, console: Console) -> Iterator[Link]:
             )
         )
         if keeper is not None:
-            stack.enter_context(keeper.watch(link.online, link.expel))
+            stack.enter_context(keeper.watch(link))
         study, host = settings.study, settings.host
         say(
             f"study {study.study.name}, contract {study.sha256[:12]}: {study.run.strategy},"
@@ -140,7 +143,7 @@ def _listening(settings: ServerSettings, console: Console) -> Iterator[Link]:
             def announce(address: str) -> None:
                 names = [*settings.names, host_of(address)]
                 files = prepare_server(settings.files.home, names, datetime.now(UTC))
-                link.use_certificate(files.certificate, files.key)
+                link.refresh_certificate()
                 write_address(files.home, address)
                 say(f"public address: {address}")
                 _tell_how_to_join(settings, address, say)
