@@ -92,7 +92,9 @@ def _files() -> list[Path]:
 
 def _describes_a_container(file: Path) -> bool:
     name = str(file.relative_to(ROOT))
-    return name.startswith(("Dockerfile", "compose.", "deploy/", "docs/how-to/docker.md"))
+    return name.startswith(
+        ("Dockerfile", "compose.", "deploy/", "docs/how-to/docker.md", "tests/docker/")
+    )
 
 
 @pytest.mark.parametrize("what", FORBIDDEN)
