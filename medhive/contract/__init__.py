@@ -1,0 +1,1 @@
+"""Drafting a study file, explaining it, and saying what would leave a site."""
