@@ -77,3 +77,13 @@ def test_the_pod_has_no_rights() -> None:
     assert claim["metadata"]["name"] == "medhive-key"
     assert "ingress" not in policy["spec"]
     assert "Ingress" in policy["spec"]["policyTypes"]
+
+
+def test_the_client_runs_the_versions_that_are_tested() -> None:
+    """Every version in the client's image is the one that the server and the tests have."""
+
+    def pins(name: str) -> set[str]:
+        lines = (DEPLOY.parent / name).read_text(encoding="utf-8").splitlines()
+        return {line for line in lines if line and not line.startswith("#")}
+
+    assert pins("requirements-client.txt") <= pins("requirements.txt")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from containers import ROOT, inspect, run
+from containers import inspect, run
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(1200), pytest.mark.usefixtures("images")]
 
@@ -53,13 +53,3 @@ def test_the_client_asks_which_file_is_meant(tmp_path: Path) -> None:
     (tmp_path / "b.csv").touch()
     with pytest.raises(AssertionError, match="ended with 2:\nerror: /data holds several CSV"):
         run(*command.split())
-
-
-def test_the_client_runs_the_versions_that_are_tested() -> None:
-    """Every version in the client's image is the one that the server and the tests have."""
-
-    def pins(name: str) -> set[str]:
-        lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
-        return {line for line in lines if line and not line.startswith("#")}
-
-    assert pins("requirements-client.txt") <= pins("requirements.txt")
