@@ -9,6 +9,10 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+INVALID, ABSENT = np.inf, -np.inf
+"""Stand in rows that are described, beside NaN for a missing value: for a value that breaks the
+contract, and for every value of a column that the site does not have."""
+
 
 @dataclass(frozen=True, eq=False)
 class Rows:
@@ -17,7 +21,8 @@ class Rows:
     Parameters
     ----------
     X : ndarray, shape (n_samples, n_features)
-        One column a model term, without the intercept, in the order of ``Study.terms``.
+        One column a model term, without the intercept, in the order of ``Study.terms``. Finite,
+        but in rows that are described (see `INVALID`).
     y : ndarray, shape (n_samples,)
         1.0 where the outcome event occurred, else 0.0.
     """

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from medhive.data.faults import Faults, shown
+from medhive.data.faults import Faults, Tolerated, shown
 from medhive.data.sources import SEPARATORS, Table
 from medhive.errors import DataError, Place
-from medhive.rows import Array
+from medhive.rows import ABSENT, Array
 from medhive.study import Feature, Outcome, Study, code
 
 _NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
@@ -37,7 +37,8 @@ class Checked:
     ----------
     values : mapping of str to ndarray, shape (n_rows,)
         Per column: a number, for a categorical feature the position of the level in the
-        contract, for the outcome 1.0 where the event occurred; NaN where the value is missing.
+        contract, for the outcome 1.0 where the event occurred; NaN where the value is missing;
+        of a lenient check also `INVALID` and `ABSENT`.
     complete : ndarray of bool, shape (n_rows,)
         Rows without a missing value.
     unused : tuple of str
@@ -54,36 +55,50 @@ class Checked:
         return {name: int(np.isnan(values).sum()) for name, values in self.values.items()}
 
 
-def check(table: Table, study: Study) -> Checked:
+def check(table: Table, study: Study, *, lenient: bool = False) -> Checked:
     """Read the contract's columns and require that every value is what the contract says.
+
+    Parameters
+    ----------
+    table : Table
+    study : Study
+    lenient : bool
+        Describe what is there instead of requiring it: a feature's value that breaks the contract
+        becomes `INVALID`, a feature without a column `ABSENT`. The outcome is required as ever.
 
     Raises
     ------
     DataError
         At the first offending line of every kind of fault, or if no complete row is left.
     """
-    unused = _check_header(table, study)
-    readers: dict[str, Reader] = {f.name: _feature_reader(f) for f in study.features}
-    readers[study.study.outcome.column] = _outcome_reader(study.study.outcome)
+    unused = _check_header(table, study, lenient)
+    columns = [name for name in study.columns if name in table.names]
+    outcome = study.study.outcome.column
+    readers = {f.name: _feature_reader(f) for f in study.features if f.name in columns}
+    readers[outcome] = _outcome_reader(study.study.outcome)
     parts: dict[str, list[Array]] = {name: [] for name in readers}
-    faults = Faults(table)
+    faults, tolerated = Faults(table), Tolerated(table)
     start = 0
-    for batch in table.batches(study.columns):
+    for batch in table.batches(columns):
         for name, read in readers.items():
             text = pc.utf8_trim_whitespace(batch.column(name))
-            parts[name].append(read(text, start, faults))
+            found = tolerated if lenient and name != outcome else faults
+            parts[name].append(read(text, start, found))
         start += batch.num_rows
     faults.raise_if_any()
     values = {name: np.concatenate(parts.pop(name)) for name in list(parts)}
+    tolerated.mark(values)
+    absent = [name for name in study.columns if name not in columns]
+    values |= {name: np.full(start, ABSENT) for name in absent}
     complete = np.ones(start, dtype=np.bool_)
     for column in values.values():
-        complete &= ~np.isnan(column)
+        complete &= np.isfinite(column)
     checked = Checked(values, complete, unused)
-    _require_rows(table, study, checked)
+    _require_rows(table, study, checked, lenient)
     return checked
 
 
-def _check_header(table: Table, study: Study) -> tuple[str, ...]:
+def _check_header(table: Table, study: Study, lenient: bool) -> tuple[str, ...]:
     """Return the unused columns; raise for missing ones and for extra ones that are refused."""
     if len(table.names) == 1:
         raise DataError(
@@ -92,7 +107,8 @@ def _check_header(table: Table, study: Study) -> tuple[str, ...]:
             place=Place(file=table.file, line=table.header_line),
             next_step=f"separate the columns by {', '.join(SEPARATORS.values())}",
         )
-    absent = [name for name in study.columns if name not in table.names]
+    required = [study.study.outcome.column] if lenient else study.columns
+    absent = [name for name in required if name not in table.names]
     unused = tuple(name for name in table.names if name not in study.columns)
     if absent:
         steps = [_did_you_mean(name, unused) for name in absent]
@@ -119,7 +135,7 @@ def _did_you_mean(name: str, present: Sequence[str]) -> str | None:
     return f'rename "{folded[close[0]]}" to "{name}", if it is that column' if close else None
 
 
-def _require_rows(table: Table, study: Study, checked: Checked) -> None:
+def _require_rows(table: Table, study: Study, checked: Checked, lenient: bool) -> None:
     outcome = study.study.outcome.column
     if np.isnan(checked.values[outcome]).all():
         raise DataError(
@@ -127,7 +143,7 @@ def _require_rows(table: Table, study: Study, checked: Checked) -> None:
             place=Place(file=table.file, column=outcome),
             next_step="fill in the outcome",
         )
-    if not checked.complete.any():
+    if not lenient and not checked.complete.any():
         missing = checked.missing
         worst = max(missing, key=lambda name: missing[name])
         raise DataError(

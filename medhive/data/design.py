@@ -9,13 +9,16 @@ from medhive.rows import Rows
 from medhive.study import Study
 
 
-def design(checked: Checked, study: Study) -> Rows:
+def design(checked: Checked, study: Study, *, keep_missing: bool = False) -> Rows:
     """Build the rows of the complete cases, in clinical units.
 
     Parameters
     ----------
     checked : Checked
     study : Study
+    keep_missing : bool
+        Keep every row whose outcome is known; where a feature has no value, all of its terms are
+        NaN, `INVALID` or `ABSENT`.
 
     Returns
     -------
@@ -23,7 +26,8 @@ def design(checked: Checked, study: Study) -> Rows:
         ``X`` has one column a term of ``study.terms``, C-contiguous, whatever the file's column
         order; a categorical feature gives an indicator for every level but the reference.
     """
-    keep = checked.complete
+    outcome = checked.values[study.study.outcome.column]
+    keep = ~np.isnan(outcome) if keep_missing else checked.complete
     positions = {
         (feature.name, level): number
         for feature in study.features
@@ -32,5 +36,8 @@ def design(checked: Checked, study: Study) -> Rows:
     X = np.empty((int(np.count_nonzero(keep)), len(study.terms)))
     for j, term in enumerate(study.terms):
         values = checked.values[term.feature][keep]
-        X[:, j] = values if term.level is None else values == positions[term.feature, term.level]
-    return Rows(X, checked.values[study.study.outcome.column][keep])
+        X[:, j] = values
+        if term.level is not None:
+            known = np.isfinite(values)
+            X[known, j] = values[known] == positions[term.feature, term.level]
+    return Rows(X, outcome[keep])

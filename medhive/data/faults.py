@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from medhive.data.sources import Table
 from medhive.errors import DataError, Place
+from medhive.rows import INVALID, Array
 
 _LONGEST_SHOWN = 20
 _MOST_TOLD = 6
@@ -91,6 +92,30 @@ class Faults:
             place=Place(file=self._table.file, line=line, column=first.column),
             next_step=step,
         )
+
+
+class Tolerated(Faults):
+    """Faults that are marked among the values instead of being raised."""
+
+    def __init__(self, table: Table) -> None:
+        super().__init__(table)
+        self._rows: dict[str, list[NDArray[np.intp]]] = {}
+
+    def add(
+        self,
+        column: str,
+        start: int,
+        rows: NDArray[np.bool_],
+        cause: Callable[[int], str],
+        step: str,
+    ) -> None:
+        """Remember where the fault is."""
+        self._rows.setdefault(column, []).append(start + np.flatnonzero(rows))
+
+    def mark(self, values: Mapping[str, Array]) -> None:
+        """Put `INVALID` where a fault was found."""
+        for column, parts in self._rows.items():
+            values[column][np.concatenate(parts)] = INVALID
 
 
 def shown(value: object) -> str:

@@ -50,8 +50,18 @@ class SiteData:
         return self.train if self.test is None else self.test
 
 
-def load_site(path: Path, study: Study, site: str) -> SiteData:
+def load_site(path: Path, study: Study, site: str, *, keep_missing: bool = False) -> SiteData:
     """Read, check and split a site's file.
+
+    Parameters
+    ----------
+    path : Path
+    study : Study
+    site : str
+        Name of the site.
+    keep_missing : bool
+        Read to describe: ``train`` has every row whose outcome is known, with NaN, `INVALID` and
+        `ABSENT` for what is not, and nothing is held out.
 
     Raises
     ------
@@ -61,12 +71,13 @@ def load_site(path: Path, study: Study, site: str) -> SiteData:
         If fewer training rows are left than ``privacy.min-rows``. The message, which the server
         may see, does not say how many there are.
     """
-    checked = check(read_csv(path), study)
+    checked = check(read_csv(path), study, lenient=keep_missing)
     n_rows, missing, unused = len(checked.complete), checked.missing, checked.unused
-    rows = design(checked, study)
+    rows = design(checked, study, keep_missing=keep_missing)
     # frees the columns before the split copies the rows
     del checked
-    train, test = split(rows, study.run.test_fraction, study.run.seed, site)
+    fraction = 0.0 if keep_missing else study.run.test_fraction
+    train, test = split(rows, fraction, study.run.seed, site)
     if len(train) < study.privacy.min_rows:
         raise RefusalError(
             f"fewer training rows than the study's min-rows ({study.privacy.min_rows})",
