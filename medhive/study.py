@@ -283,6 +283,12 @@ class Privacy(_Section):
     min_rows: Integer = Field(
         default=20, ge=1, description="A site with fewer training rows takes no part."
     )
+    min_cell: Integer = Field(
+        default=5,
+        ge=5,
+        description="Smallest count, but zero, that medhive describe may show; a site can only"
+        " raise it.",
+    )
 
 
 def _levels(value: Any) -> Any:
