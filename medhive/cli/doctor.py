@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from click.core import ParameterSource
 
 from medhive.cli.options import Output, ServerHome, home
 from medhive.cli.server import TunnelChoice
@@ -235,7 +234,7 @@ def _require_no_option(context: typer.Context) -> None:
     """Refuse a site's options in front of ``server``, where they would be ignored."""
     for param in context.command.params:
         source = context.get_parameter_source(param.name or "")
-        if source is ParameterSource.COMMANDLINE:
+        if source is not None and source.name == "COMMANDLINE":
             raise SettingError(
                 f"it stands before {context.invoked_subcommand}, and is a site's option there",
                 place=Place(setting=param.opts[0]),
