@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 import typer
+from rich.console import Console
+from rich.text import Text
 
 from medhive.contract.candidate import Candidate
 from medhive.contract.draft import as_kind
@@ -44,7 +46,7 @@ def ask(
 def _outcome(candidates: Sequence[Candidate], given: str | None) -> Candidate:
     if given is not None:
         return find(candidates, given)
-    typer.echo(f"The columns are: {', '.join(each.name for each in candidates)}")
+    _say(f"The columns are: {', '.join(each.name for each in candidates)}")
     return _until_right(
         "Which one is the outcome?",
         propose_outcome(candidates),
@@ -64,7 +66,7 @@ def _event(column: Candidate, given: str | None) -> Event:
 
 
 def _kind(candidate: Candidate) -> Candidate:
-    typer.echo(f"\n{candidate.name}: {candidate.reason}")
+    _say(f"\n{candidate.name}: {candidate.reason}")
     choices: dict[str, Kind | None] = {kind: kind for kind in candidate.choices}
     choices[OUT] = None
 
@@ -81,6 +83,10 @@ def _or(words: Iterable[str]) -> str:
     return f"{', '.join(first)} or {last}"
 
 
+def _say(text: str) -> None:
+    Console().print(Text(text))
+
+
 def _until_right(question: str, proposal: str | None, read: Callable[[str], _T]) -> _T:
     """Ask until the answer can be used."""
     while True:
@@ -88,4 +94,4 @@ def _until_right(question: str, proposal: str | None, read: Callable[[str], _T])
         try:
             return read(str(answer).strip())
         except SettingError as error:
-            typer.echo(f"{error.cause}; {error.next_step}")
+            _say(f"{error.cause}; {error.next_step}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medhive.contract.candidate import Candidate, unfit_name
+from medhive.contract.reading import open_codebook, records_of
 from medhive.contract.words import looks_like_identifier, looks_personal
-from medhive.data.sources import read_csv
 from medhive.errors import DataError, Place
 from medhive.study import Kind, code
 
@@ -117,8 +116,7 @@ def read_codebook(path: Path) -> tuple[Candidate, ...]:
 
 
 def _lines(path: Path) -> Iterator[_Line]:
-    # the same first look as at a site's file: format, UTF-8, separator, clean header
-    table = read_csv(path)
+    table = open_codebook(path)
     folded = {name.casefold(): name for name in table.names}
     headings = {
         key: next(folded[name] for name in names if name in folded)
@@ -132,15 +130,10 @@ def _lines(path: Path) -> Iterator[_Line]:
             next_step="name the columns name, kind, unit, min, max, levels, label"
             " (a site's rows go with --from-data)",
         )
-    # unlike a site's file, a dictionary may have line breaks within a quoted text
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.reader(stream, delimiter=table.delimiter)
-        for fields in reader:
-            cells = dict(zip(table.names, (field.strip() for field in fields), strict=False))
-            if reader.line_num <= table.header_line or not any(cells.values()):
-                continue
-            named = {key: cells.get(heading, "") for key, heading in headings.items()}
-            yield _Line(path, reader.line_num, headings, named)
+    for number, fields in records_of(table):
+        cells = dict(zip(table.names, fields, strict=False))
+        named = {key: cells.get(heading, "") for key, heading in headings.items()}
+        yield _Line(path, number, headings, named)
 
 
 def _candidates(line: _Line) -> Iterator[Candidate]:

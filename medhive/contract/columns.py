@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from medhive.contract.reading import columns_of
 from medhive.data.check import MISSING
-from medhive.data.sources import read_csv
 from medhive.study import code
 
 MOST_CODES = 50
@@ -77,10 +77,8 @@ def read_columns(path: Path) -> Iterator[Column]:
     DataError
         If the file cannot be read.
     """
-    table = read_csv(path)
-    batches = list(table.batches(table.names))
-    for name in table.names:
-        yield describe(name, pa.chunked_array([batch.column(name) for batch in batches]))
+    for name, texts in columns_of(path):
+        yield describe(name, texts)
 
 
 def describe(name: str, texts: pa.ChunkedArray) -> Column:

@@ -35,7 +35,8 @@ def propose(column: Column) -> Candidate:
         return _number(column)
     if column.n_decimal_commas >= 0.5 * column.n_given:
         return _left_out(column, "decimal commas; write 3.5, not 3,5, and draft again")
-    if column.n_numbers >= 0.5 * column.n_given:
+    many = column.n_distinct > MOST_NUMERIC_LEVELS
+    if many and column.n_numbers >= 0.5 * column.n_given:
         return _left_out(column, "numbers, but some rows hold a text; correct, and draft again")
     return _text(column)
 
