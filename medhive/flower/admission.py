@@ -101,6 +101,8 @@ class AdmissionMiddleware:
     known : callable
         Called with a public key that was admitted, before its first request is served; says
         whether there is room for it.
+    for_strangers : frozenset of str
+        Paths outside the Fleet API that are served.
     """
 
     def __init__(
@@ -110,18 +112,20 @@ class AdmissionMiddleware:
         verifier: Verifier,
         refusals: Refusals,
         known: Callable[[bytes], bool],
+        for_strangers: frozenset[str],
     ) -> None:
         self._app = app
         self._admission = admission
         self._verifier = verifier
         self._refusals = refusals
         self._known = known
+        self._for_strangers = for_strangers
         self._bodies = Bodies()
         self._strangers = Bucket(STRANGER_RATE, STRANGER_BURST)
         self._sites: defaultdict[bytes, Bucket] = defaultdict(lambda: Bucket(SITE_RATE, SITE_BURST))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or answer 401, 408, 413, 429 or 503."""
+        """Serve one request, or answer 401, 404, 408, 413, 429 or 503."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -130,6 +134,8 @@ class AdmissionMiddleware:
                 body = await self._from_site(scope, receive)
             else:
                 self._pass_stranger()
+                if scope["path"] not in self._for_strangers:
+                    raise Refused(404, "no-such-path", "there is no such path")
                 body = await self._bodies.read(
                     scope, receive, door.MAX_STRANGERS_BODY, door.FIRST_REQUEST
                 )

@@ -8,6 +8,7 @@ stranger's connection ends with the first answer, and makes room when there are 
 from __future__ import annotations
 
 import asyncio
+import resource
 import ssl
 import time
 from collections.abc import Callable
@@ -22,19 +23,21 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from medhive.flower.wire import BRING
 
 HANDSHAKE = 10.0
+SHUTDOWN = 1.0
 FIRST_REQUEST = 10.0
 KEEP_ALIVE = 75.0
 BODY = 60.0
-"""Seconds for a handshake, the head of a request, the time between two requests of a site, and
-a site's body; a stranger's body gets as long as a head."""
+"""Seconds for a handshake, the end of TLS, the head of a request, the time between two requests of
+a site, and a site's body; a stranger's body gets as long as a head."""
 
 MAX_HEAD = 16 * 1024
 MAX_CONNECTIONS = 1000
+MAX_FILES = 65_536
 MAX_STRANGERS_BODY = 8 * 1024
 MAX_BODY = 1 * 2**20
 MAX_OBJECT = 64 * 2**20
 MAX_HELD = 512 * 2**20
-"""Bytes of a request's head; open connections; bytes of a stranger's body, of a site's, of one
+"""Bytes of a request's head; connections; files, for those without TLS too; bytes of a stranger's body, of a site's, of one
 that brings sums, and of all that are being read at one moment."""
 
 KNOWN = "public_key"
@@ -43,8 +46,20 @@ KNOWN = "public_key"
 OBJECT_PATHS = frozenset({"/v1/fleet/push-object", BRING})
 
 
+def allow_files() -> None:
+    """Let this process have as many connections as the system allows.
+
+    A connection that does not even begin TLS holds a file until its deadline; with the usual
+    limit of 1024 files, a thousand of them would keep everybody else out.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_FILES if hard == resource.RLIM_INFINITY else min(MAX_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 class Loop(uvloop.Loop):
-    """An event loop whose servers do not wait long for a TLS handshake."""
+    """An event loop whose servers do not wait long for the beginning and the end of TLS."""
 
     async def create_server(  # type: ignore[override]
         self, *args: Any, **options: Any
@@ -52,6 +67,7 @@ class Loop(uvloop.Loop):
         """Create a server."""
         if options.get("ssl") is not None:
             options.setdefault("ssl_handshake_timeout", HANDSHAKE)
+            options.setdefault("ssl_shutdown_timeout", SHUTDOWN)
         return await super().create_server(*args, **options)
 
 

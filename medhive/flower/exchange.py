@@ -17,7 +17,15 @@ from flwr.serverapp import Grid
 
 from medhive.errors import FederationError, ProtocolError
 from medhive.flower.grid import LinkGrid
-from medhive.flower.wire import Reply, Task, decode_reply, encode_task, from_message, to_record
+from medhive.flower.wire import (
+    JOIN,
+    Reply,
+    Task,
+    decode_reply,
+    encode_task,
+    from_message,
+    to_record,
+)
 from medhive.learning.algorithm import Algorithm
 from medhive.learning.registry import EVALUATIONS, TRAININGS
 from medhive.rows import Array
@@ -97,12 +105,15 @@ class GridExchange:
     watch : Watch
     join_timeout : float
         Seconds to wait for `min-available-clients` before the run fails.
+    join : str
+        What sites are asked to take part in: `JOIN` or `JOIN_TO_DESCRIBE`.
     """
 
     grid: Grid
     study: Study
     watch: Watch
     join_timeout: float = 86_400.0
+    join: str = JOIN
     _members: dict[str, _Member] = field(default_factory=dict)
     _rows: dict[str, int] = field(default_factory=dict)
     _told: dict[int, str] = field(default_factory=dict)
@@ -130,6 +141,21 @@ class GridExchange:
         FederationError
             If too few sites answered until `join_timeout` passed.
         """
+        replies = self._replies(algorithm, state, server_round)
+        sites = {site: reply.n_samples for site, reply in replies.items()}
+        return Answer(total(reply.sums for reply in replies.values()), sites)
+
+    def collect(
+        self, algorithm: Algorithm, state: Mapping[str, Array], server_round: int
+    ) -> Mapping[str, Sums]:
+        """Ask as `ask` does, and return what each site made ready to be shown by site."""
+        replies = self._replies(algorithm, state, server_round)
+        return {site: reply.sums for site, reply in replies.items()}
+
+    def _replies(
+        self, algorithm: Algorithm, state: Mapping[str, Array], server_round: int
+    ) -> dict[str, Reply]:
+        """Return the replies of enough sites, in the order of their names."""
         self._started = True
         attempt = 0
         while True:
@@ -150,8 +176,7 @@ class GridExchange:
                 if site not in replies:
                     self._drop(site, "no answer in time")
             if len(replies) >= self.study.run.min_available_clients:
-                sites = {site: replies[site].n_samples for site in sorted(replies)}
-                return Answer(total(replies[site].sums for site in sites), sites)
+                return dict(sorted(replies.items()))
             attempt += 1
 
     def finish(self, note: str, *, completed: bool = True) -> None:
@@ -201,7 +226,7 @@ class GridExchange:
         )
         if not new:
             return
-        task = Task("join", server_round, 0, self.study.canonical)
+        task = Task(self.join, server_round, 0, self.study.canonical)
         # a run that can go on does not wait long for whoever comes
         enough = len(self._members) >= self.study.run.min_available_clients
         for node_id, reply in self._send(task, new, timeout=LATE_JOIN if enough else None):

@@ -16,6 +16,7 @@ from typing import Self
 
 import uvicorn
 from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
 from flwr.app import Context, RecordDict
 from flwr.common.constant import NOOP_ACCOUNT_NAME, NOOP_FLWR_AID, SubStatus
 from flwr.supercore.constant import (
@@ -102,6 +103,7 @@ class Link:
                 verifier=Verifier(),
                 refusals=refusals,
                 known=self._know,
+                for_strangers=frozenset({HEALTH}.union(*map(_paths, routes))),
             ),
         )
         for router in (courier(self._state, self._mailbox), *routes):
@@ -147,6 +149,7 @@ class Link:
 
     def __enter__(self) -> Self:
         logging.getLogger("flwr").setLevel(logging.ERROR)
+        door.allow_files()
         self._thread.start()
         self._mailbox.wait_attached(self._thread)
         if self._failure is not None:
@@ -272,6 +275,10 @@ def _fleet_app(mailbox: Mailbox, *outer: Middleware) -> FastAPI:
         return {"status": "ok"}
 
     return app
+
+
+def _paths(router: APIRouter) -> set[str]:
+    return {route.path for route in router.routes if isinstance(route, APIRoute)}
 
 
 def _listen(host: str, port: int) -> socket.socket:

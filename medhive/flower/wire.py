@@ -25,6 +25,9 @@ from medhive.sums import Layout, Sums, size
 TAKE, BRING = "/v1/fleet/take", "/v1/fleet/bring"
 """Routes on which a site takes its next message and brings a reply, each whole."""
 
+JOIN, JOIN_TO_DESCRIBE = "join", "describe-join"
+"""Tasks that ask a site to take part: with the rows that a model uses, or with all of them."""
+
 NOT_CONNECTED = "not-connected"
 """Why a site is not served there that the server, started again or tired of waiting, forgot."""
 
@@ -46,7 +49,7 @@ class Task:
     Parameters
     ----------
     kind : str
-        Name of an algorithm, or ``"join"``, ``"finish"``.
+        Name of an algorithm, or `JOIN`, ``"finish"`` and the like.
     round, attempt : int
         ``server_round`` (0 before the first) and attempt within it.
     contract : str
