@@ -75,6 +75,15 @@ def client(
             show_default="~/.medhive/sites/SITE",
         ),
     ] = None,
+    allow_site_tables: Annotated[
+        bool,
+        typer.Option(
+            "--allow-site-tables",
+            envvar="MEDHIVE_ALLOW_SITE_TABLES",
+            help="Let medhive describe show counts, means and standard deviations of this site on"
+            " its own; small counts stay hidden.",
+        ),
+    ] = False,
     give_up_after: Annotated[
         float | None,
         typer.Option(
@@ -90,6 +99,7 @@ def client(
 
     Waits for a server that does not run yet. Ends with exit code 0 after the study.
     """
+    from medhive.client.answer import Tables
     from medhive.client.joining import find_place, resolve_site
     from medhive.client.runtime import ClientSettings, run_client
     from medhive.studyfile import read_study
@@ -118,5 +128,6 @@ def client(
         key=place.key,
         pinned=pinned,
         give_up_after=give_up_after,
+        tables=Tables(allowed=allow_site_tables),
     )
     run_client(settings, say)

@@ -3,22 +3,40 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from pydantic import ValidationError
 
-from medhive.data.site import SiteData
+from medhive.data.site import Loader, SiteData
 from medhive.errors import Place, ProtocolError, RefusalError
-from medhive.flower.wire import Reply, Task
-from medhive.learning.registry import ALGORITHMS, EVALUATIONS
+from medhive.flower.wire import JOIN, JOIN_TO_DESCRIBE, Reply, Task
+from medhive.learning.registry import ALGORITHMS, DESCRIPTIONS, EVALUATIONS
+from medhive.learning.sitetable import SITE_TABLE, site_table, withheld
+from medhive.privacy.disclosure import FLOOR
+from medhive.rows import Rows
 from medhive.study import Study
 from medhive.sums import Sums
 
-Loader = Callable[[Study], SiteData]
 EMPTY = Sums((), np.empty(0))
 WITHOUT_DATA = frozenset({"late", "turn-away", "finish", "abort"})
 """Tasks that only tell the site something."""
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What a site shows of itself when a study is described.
+
+    Parameters
+    ----------
+    allowed : bool
+        Whether it shows a table of its own at all.
+    min_cell : int
+        Smallest count, but zero, that it shows; the contract's holds where that is higher.
+    """
+
+    allowed: bool = False
+    min_cell: int = FLOOR
 
 
 class Site:
@@ -28,23 +46,33 @@ class Site:
     ----------
     name : str
         Name of the site.
-    load : callable
-        Reads the site's rows for a study; called once a contract.
+    load : Loader
+        Called once a contract, and again when the rows are described.
     pinned : str, optional
         The only contract (SHA-256) that this site works for.
     simulated : bool
         Whether whoever asks has the rows anyway, so that a contract's promise to hide this
         site's sums from the server has nothing to hide.
+    tables : Tables
+        What the site shows of itself when a study is described.
     """
 
     def __init__(
-        self, name: str, load: Loader, pinned: str | None = None, *, simulated: bool = False
+        self,
+        name: str,
+        load: Loader,
+        pinned: str | None = None,
+        *,
+        simulated: bool = False,
+        tables: Tables | None = None,
     ) -> None:
         self.name = name
         self._load = load
         self._pinned = pinned
         self._simulated = simulated
+        self._tables = tables or Tables()
         self._loaded: tuple[Study, SiteData] | None = None
+        self._describing = False
 
     def answer(self, task: Task) -> Reply:
         """Compute the reply to a task.
@@ -60,8 +88,9 @@ class Site:
         """
         if task.kind in WITHOUT_DATA:
             return self._reply(task, _digest(task.contract), 0, EMPTY)
-        study, data = self._prepare(task.contract)
-        if task.kind == "join":
+        describing = task.kind == JOIN_TO_DESCRIBE or task.kind in DESCRIPTIONS
+        study, data = self._prepare(task.contract, describing)
+        if task.kind in (JOIN, JOIN_TO_DESCRIBE):
             return self._reply(task, study.sha256, len(data.train), EMPTY)
         algorithm = ALGORITHMS.get(task.kind)
         if algorithm is None:
@@ -70,12 +99,22 @@ class Site:
             raise RefusalError("the server's model holds numbers that are not finite")
         rows = data.evaluation if task.kind in EVALUATIONS else data.train
         try:
-            sums = algorithm.contribute(rows, task.state, study)
+            if algorithm is SITE_TABLE:
+                sums = self._own_table(rows, study)
+            else:
+                sums = algorithm.contribute(rows, task.state, study)
         except (KeyError, ValueError, IndexError):
             raise ProtocolError(f'the server\'s "{task.kind}" does not fit the study') from None
         if not np.isfinite(sums.vector).all():
             raise RefusalError("the sums of this site are not finite numbers")
         return self._reply(task, study.sha256, len(data.train), sums)
+
+    def _own_table(self, rows: Rows, study: Study) -> Sums:
+        show = site_table if self._tables.allowed else withheld
+        return show(rows, study, self._floor(study))
+
+    def _floor(self, study: Study) -> int:
+        return max(self._tables.min_cell, study.privacy.min_cell)
 
     def _reply(self, task: Task, contract_sha256: str, n_samples: int, sums: Sums) -> Reply:
         return Reply(
@@ -88,8 +127,9 @@ class Site:
             sums=sums,
         )
 
-    def _prepare(self, contract: str) -> tuple[Study, SiteData]:
-        if self._loaded is None or self._loaded[0].canonical != contract:
+    def _prepare(self, contract: str, describing: bool) -> tuple[Study, SiteData]:
+        known = self._loaded is not None and self._loaded[0].canonical == contract
+        if self._loaded is None or not known or self._describing != describing:
             try:
                 study = Study.model_validate_json(contract)
             except ValidationError:
@@ -109,7 +149,13 @@ class Site:
                     next_step="agree on secure-aggregation = false, or wait for a version that"
                     " masks",
                 )
-            self._loaded = (study, self._load(study))
+            data = self._load(study, keep_missing=True) if describing else self._load(study)
+            if describing and len(data.train) < self._floor(study):
+                raise RefusalError(
+                    f"fewer rows than the smallest count that may be shown ({self._floor(study)})",
+                    next_step="add patients whose outcome is known",
+                )
+            self._loaded, self._describing = (study, data), describing
         return self._loaded
 
 

@@ -11,7 +11,7 @@ and in Flower's simulation, where a node only knows its partition, the app takes
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from flwr.app import Context, Message
@@ -60,7 +60,7 @@ def _from_node_config(context: Context) -> Site:
 
 @cache
 def _file_site(name: str, data: Path) -> Site:
-    return Site(name, lambda study: load_site(data, study, name))
+    return Site(name, partial(load_site, data, site=name))
 
 
 @cache

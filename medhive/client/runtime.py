@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from flwr.app import Context, Message, RecordDict
 
-from medhive.client.answer import Site
+from medhive.client.answer import Site, Tables
 from medhive.client.app import client_app
 from medhive.client.public import public_error
 from medhive.data.bundled import load_demo
@@ -42,6 +43,8 @@ class ClientSettings:
         SHA-256 of the only study that the site takes part in.
     give_up_after : float, optional
         Seconds of waiting for the server after which the client ends.
+    tables : Tables
+        What the site shows of itself when a study is described.
     """
 
     server: str
@@ -51,6 +54,7 @@ class ClientSettings:
     key: ec.EllipticCurvePrivateKey
     pinned: str | None = None
     give_up_after: float | None = None
+    tables: Tables = field(default_factory=Tables)
 
 
 def run_client(
@@ -78,7 +82,8 @@ def run_client(
             place=Place(setting="--data"),
             next_step="add --data FILE",
         )
-    site = Site(settings.site, lambda study: _load(settings, study, say), settings.pinned)
+    load = partial(_load, settings, say)
+    site = Site(settings.site, load, settings.pinned, tables=settings.tables)
     app = client_app(lambda _: site)
     context = Context(run_id=0, node_id=0, node_config={}, state=RecordDict(), run_config={})
     with Node(
@@ -105,16 +110,24 @@ def run_client(
                 return
 
 
-def _load(settings: ClientSettings, study: Study, say: Callable[[str], None]) -> SiteData:
+def _load(
+    settings: ClientSettings,
+    say: Callable[[str], None],
+    study: Study,
+    *,
+    keep_missing: bool = False,
+) -> SiteData:
     data = (
-        load_demo(study, settings.site)
+        load_demo(study, settings.site, keep_missing=keep_missing)
         if settings.data is None
-        else load_site(settings.data, study, settings.site)
+        else load_site(settings.data, study, settings.site, keep_missing=keep_missing)
     )
     title = f' "{study.study.title}"' if study.study.title else ""
     say(f"study {study.study.name}{title}, contract {study.sha256[:12]}")
     used = f"{data.n_rows} rows read, {data.n_rows - data.n_dropped} used"
-    if data.n_dropped:
+    if keep_missing:
+        used += " to describe the study; no model is fitted"
+    elif data.n_dropped:
         used += f", {data.n_dropped} dropped because a value is missing"
     if data.test is not None:
         used += f"; {len(data.test)} of them held out for evaluation"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import re
 import zlib
-from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,7 +13,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from medhive.data.site import SiteData, load_site
+from medhive.data.site import Loader, SiteData, load_site
 from medhive.errors import Place, SettingError
 from medhive.rows import Array
 from medhive.study import Study
@@ -64,9 +63,7 @@ def bundled_sites(
     return study_text(dataset, n_sites), files
 
 
-def load_partition(
-    dataset: str, partition: int, partitions: int
-) -> tuple[str, Callable[[Study], SiteData]]:
+def load_partition(dataset: str, partition: int, partitions: int) -> tuple[str, Loader]:
     """Return name and loader of one bundled site, for a node that knows only its number.
 
     The site is the one of `bundled_sites`, cut with the study's seed; fewer nodes than heart
@@ -85,15 +82,15 @@ def load_partition(
             next_step="start as many nodes as the data set has sites, numbered from 0",
         )
 
-    def load(study: Study) -> SiteData:
+    def load(study: Study, *, keep_missing: bool = False) -> SiteData:
         with TemporaryDirectory(prefix="medhive-partition-") as folder:
             path = _file(dataset, partition, names, study.run.seed, Path(folder))
-            return load_site(path, study, names[partition])
+            return load_site(path, study, names[partition], keep_missing=keep_missing)
 
     return names[partition], load
 
 
-def load_demo(study: Study, client: str) -> SiteData:
+def load_demo(study: Study, client: str, *, keep_missing: bool = False) -> SiteData:
     """Return bundled rows for a client of an open demo, which has none of its own.
 
     Wisconsin's rows are cut into ten parts. A client whose name ends with a number takes that
@@ -114,7 +111,7 @@ def load_demo(study: Study, client: str) -> SiteData:
     parts = DEMO_PARTS if dataset == "wdbc" else len(HEART_SITES)
     number = re.search(r"\d{1,9}$", client)
     index = int(number[0]) - 1 if number else zlib.crc32(client.encode())
-    return load_partition(dataset, index % parts, parts)[1](study)
+    return load_partition(dataset, index % parts, parts)[1](study, keep_missing=keep_missing)
 
 
 def study_text(dataset: str, sites: int | None = None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from medhive.data.check import check
 from medhive.data.design import design
@@ -48,6 +49,13 @@ class SiteData:
     def evaluation(self) -> Rows:
         """Rows that metrics are computed on: the held-out rows, else the training rows."""
         return self.train if self.test is None else self.test
+
+
+class Loader(Protocol):
+    """Reads one site's rows for a study."""
+
+    def __call__(self, study: Study, *, keep_missing: bool = False) -> SiteData:
+        """Return what `load_site` returns."""
 
 
 def load_site(path: Path, study: Study, site: str, *, keep_missing: bool = False) -> SiteData:

@@ -1,7 +1,8 @@
 """Table 1 by sums: counts, means, spreads and quantiles, by outcome.
 
-Rows come with NaN where a value is missing. Group 0 holds the rows without the outcome event,
-group 1 those with it; the overall figures follow from the two.
+The rows hold NaN where a value is missing, and no finite number where there is none to be used
+(`medhive.rows.INVALID`). Group 0 holds the rows without the outcome event, group 1 those with it;
+the overall figures follow from the two.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from medhive.learning.algorithm import Algorithm, State
+from medhive.learning.cells import cells, continuous, count, groups, observed_places, values
 from medhive.rows import Array, Rows
 from medhive.study import Study
 from medhive.sums import Layout, Sums
@@ -21,14 +22,18 @@ PASSES = 4
 
 BINS = 512
 QUANTILES = (0.25, 0.5, 0.75)
+GOAL = 1e-3
+"""Error bound of a quantile, in standard deviations, at which no further pass is made."""
+
 _FAR = 60.0  # asinh of 5e25
-_TAIL = 700.0  # asinh of 1e304
+_LARGEST = np.finfo(np.float64).max
+_EPSILON = np.finfo(np.float64).eps
 _WIDE = 1e9
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Count, mean and standard deviation (ddof 1) of each term; arrays of shape (n_terms,)."""
+    """Count, mean and standard deviation (ddof 1); arrays of shape (n_continuous,)."""
 
     n: Array
     mean: Array
@@ -43,24 +48,13 @@ class Quantile:
     error: Array
 
 
-def continuous(study: Study) -> NDArray[np.intp]:
-    """Return the positions of the continuous terms."""
-    kinds = {feature.name: feature.kind for feature in study.features}
-    return np.array(
-        [i for i, term in enumerate(study.terms) if kinds[term.feature] == "continuous"],
-        dtype=np.intp,
-    )
-
-
 def initial_edges(study: Study) -> Array:
     """Return the bin edges of the first pass, shape (n_continuous, BINS - 1).
 
     Even over the contract's range where there is one, else even in asinh, reaching far out.
     """
     edges = []
-    for feature in study.features:
-        if feature.kind != "continuous":
-            continue
+    for feature in continuous(study):
         if feature.range is not None:
             low, high = feature.range
             edges.append(np.linspace(low, high, BINS - 1))
@@ -76,7 +70,7 @@ def moments(state: State) -> tuple[Moments, Moments, Moments]:
     """
     n, mean, squares = state["observed"], state["group_mean"], state["squares"]
     both = n.sum(axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         weighted = np.where(n > 0, n * mean, 0.0).sum(axis=0)
         overall = weighted / both
         between = np.where(n > 0, n * (mean - overall) ** 2, 0.0).sum(axis=0)
@@ -94,7 +88,7 @@ def quantile(state: State, q: float, group: int | None) -> Quantile:
     """Return a quantile of every continuous term, as pandas defines it (linear interpolation).
 
     Both order statistics around the position are somewhere in their bins; the estimate takes
-    the middle of the bins, and its error is at most half of the wider one.
+    the middle of the bins, and its error is at most half of the wider one, and rounding.
 
     Parameters
     ----------
@@ -112,11 +106,12 @@ def quantile(state: State, q: float, group: int | None) -> Quantile:
         if n == 0:
             continue
         position = (n - 1) * q
-        low, high = (_bin_of(row, np.floor(position)), _bin_of(row, np.ceil(position)))
-        middles, halves = _middle(cuts, low), _middle(cuts, high)
+        below = _middle(cuts, _bin_of(row, np.floor(position)))
+        above = _middle(cuts, _bin_of(row, np.ceil(position)))
         share = position - np.floor(position)
-        value[i] = middles[0] + share * (halves[0] - middles[0])
-        error[i] = max(middles[1], halves[1])
+        value[i] = (1.0 - share) * below[0] + share * above[0]
+        rounding = 4.0 * _EPSILON * (abs(below[0]) + abs(above[0]))
+        error[i] = max(below[1], above[1]) + rounding
     return Quantile(value, error)
 
 
@@ -141,7 +136,7 @@ def _bin_of(counts: Array, position: float) -> int:
 
 
 def _bounds(cuts: Array) -> Array:
-    return np.concatenate([[-np.sinh(_TAIL)], cuts, [np.sinh(_TAIL)]])
+    return np.concatenate([[-_LARGEST], cuts, [_LARGEST]])
 
 
 def _middle(cuts: Array, index: int) -> tuple[float, float]:
@@ -156,7 +151,7 @@ def _cut(cuts: Array, bins: list[int]) -> Array:
         return cuts
     bounds = _bounds(cuts)
     ends = {float(bounds[b + side]) for b in bins for side in (0, 1)}
-    ends = {end for end in ends if abs(end) < np.sinh(_TAIL)}
+    ends = {end for end in ends if abs(end) < _LARGEST}
     free = len(cuts) - len(ends)
     shares = np.diff(np.linspace(0, free, len(bins) + 1).astype(int))
     inside = [
@@ -174,51 +169,44 @@ def _between(left: float, right: float, count: int) -> Array:
     return np.linspace(left, right, count + 2)[1:-1]
 
 
-def _groups(rows: Rows) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    event = rows.y == 1.0
-    return ~event, event
-
-
 def _counts_layout(state: State, study: Study) -> Layout:
-    shape = (2, len(study.terms))
-    return (("rows", (2,)), ("observed", shape), ("x", shape))
+    return (("cells", (len(cells(study)), 2)), ("x", (2, len(continuous(study)))))
 
 
 def _counts(rows: Rows, state: State, study: Study) -> Sums:
-    known = ~np.isnan(rows.X)
-    filled = np.where(known, rows.X, 0.0)
-    groups = _groups(rows)
+    X = values(rows, study)
+    filled = np.where(np.isfinite(X), X, 0.0)
     return Sums.of(
         {
-            "rows": [group.sum() for group in groups],
-            "observed": np.array([known[group].sum(axis=0) for group in groups]),
-            "x": np.array([filled[group].sum(axis=0) for group in groups]),
+            "cells": count(rows, study),
+            "x": np.array([filled[group].sum(axis=0) for group in groups(rows)]),
         }
     )
 
 
 def _counts_update(state: State, total: Sums, study: Study) -> dict[str, Array]:
+    observed = total["cells"][observed_places(study)].T
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = total["x"] / total["observed"]
+        mean = total["x"] / observed
     return {
         **state,
-        "rows": total["rows"],
-        "observed": total["observed"],
-        "x": total["x"],
+        "cells": total["cells"],
+        "observed": observed,
         "group_mean": np.nan_to_num(mean),
         "edges": initial_edges(study),
     }
 
 
 def _spread_layout(state: State, study: Study) -> Layout:
-    shape = (2, len(study.terms))
+    shape = (2, len(continuous(study)))
     return (("dx", shape), ("dxx", shape))
 
 
 def _spread(rows: Rows, state: State, study: Study) -> Sums:
+    X = values(rows, study)
     parts = [
-        np.nan_to_num(rows.X[group] - state["group_mean"][g])
-        for g, group in enumerate(_groups(rows))
+        np.where(np.isfinite(X[group]), X[group] - state["group_mean"][g], 0.0)
+        for g, group in enumerate(groups(rows))
     ]
     return Sums.of(
         {
@@ -242,14 +230,13 @@ def _histogram_layout(state: State, study: Study) -> Layout:
 
 
 def _histogram(rows: Rows, state: State, study: Study) -> Sums:
-    edges = state["edges"]
-    counts = np.zeros((2, len(edges), edges.shape[1] + 1))
-    for i, column in enumerate(continuous(study)):
-        for g, group in enumerate(_groups(rows)):
-            values = rows.X[group, column]
-            values = values[~np.isnan(values)]
-            bins = np.searchsorted(edges[i], values, side="right")
-            counts[g, i] = np.bincount(bins, minlength=edges.shape[1] + 1)
+    edges, X = state["edges"], values(rows, study)
+    n_bins = edges.shape[1] + 1
+    counts = np.zeros((2, len(edges), n_bins))
+    for g, group in enumerate(groups(rows)):
+        for i, column in enumerate(X[group].T):
+            bins = np.searchsorted(edges[i], column[np.isfinite(column)], side="right")
+            counts[g, i] = np.bincount(bins, minlength=n_bins)
     return Sums.of({"histogram": counts})
 
 
@@ -258,10 +245,10 @@ def _histogram_update(state: State, total: Sums, study: Study) -> dict[str, Arra
 
 
 COUNTS = Algorithm("describe-counts", _counts_layout, _counts, _counts_update)
-"""Adds ``rows`` (2,), ``observed`` and ``x`` (2, n_terms), ``group_mean`` and ``edges``."""
+"""Adds ``cells`` (n_cells, 2), ``observed`` and ``group_mean`` (2, n_continuous), ``edges``."""
 
 SPREAD = Algorithm("describe-spread", _spread_layout, _spread, _spread_update)
-"""Needs ``group_mean``; adds ``squares`` (2, n_terms), the sums of squares within the groups."""
+"""Needs ``group_mean``; adds ``squares`` (2, n_continuous), of deviations within the groups."""
 
 HISTOGRAM = Algorithm("describe-histogram", _histogram_layout, _histogram, _histogram_update)
 """Needs ``edges`` (n_continuous, BINS - 1); adds ``histogram`` (2, n_continuous, BINS)."""

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from medhive.learning import describe
 from medhive.learning.algorithm import Algorithm
 from medhive.learning.evaluation import EVALUATE
 from medhive.learning.fedavg import FEDAVG
 from medhive.learning.fedprox import FEDPROX
 from medhive.learning.scores import SCORES
+from medhive.learning.sitetable import SITE_TABLE
 from medhive.learning.standardise import MOMENTS, SPREAD
 from medhive.study import Run
 
+_DESCRIBING = (describe.COUNTS, describe.SPREAD, describe.HISTOGRAM, SITE_TABLE)
+
 ALGORITHMS: Mapping[str, Algorithm] = {
-    each.name: each for each in (MOMENTS, SPREAD, FEDAVG, FEDPROX, EVALUATE, SCORES)
+    each.name: each for each in (MOMENTS, SPREAD, FEDAVG, FEDPROX, EVALUATE, SCORES, *_DESCRIBING)
 }
 """What a site can be asked to contribute to, by the name in the message."""
 
@@ -22,6 +26,9 @@ TRAININGS = frozenset({FEDAVG.name, FEDPROX.name})
 
 EVALUATIONS = frozenset({EVALUATE.name, SCORES.name})
 """Algorithms that a site runs on its evaluation rows."""
+
+DESCRIPTIONS = frozenset(each.name for each in _DESCRIBING)
+"""Algorithms that a site runs on all rows whose outcome is known, with their missing values."""
 
 
 def training_algorithm(run: Run) -> Algorithm:

@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -153,4 +153,4 @@ def partition_app(files: Mapping[str, Path]) -> ClientApp:
 
 @cache
 def _site(name: str, path: Path) -> Site:
-    return Site(name, lambda study: load_site(path, study, name), simulated=True)
+    return Site(name, partial(load_site, path, site=name), simulated=True)
