@@ -118,7 +118,9 @@ def _feature(feature: Candidate) -> Iterator[str]:
         if feature.range is None:
             yield "# range = [smallest, largest]?"
         else:
-            yield f"range = [{', '.join(map(_number, feature.range))}]"
+            # a range that is wider than the data falls below zero where a value is zero
+            hint = "   # can it be below 0?" if feature.range[0] < 0 else ""
+            yield f"range = [{', '.join(map(_number, feature.range))}]{hint}"
     elif feature.kind == "binary":
         if feature.levels:
             yield f"levels = {_table(feature.levels)}"

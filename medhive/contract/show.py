@@ -13,7 +13,6 @@ from medhive.contract import explain
 from medhive.contract.candidate import Candidate
 from medhive.contract.draft import Draft
 from medhive.contract.leaving import BYTES_A_NUMBER, HEAD_BYTES, Departure, departures
-from medhive.contract.outcome import literal
 from medhive.contract.propose import FEWEST_ROWS
 from medhive.study import Outcome, Study
 
@@ -146,7 +145,8 @@ def show_draft(draft: Draft, path: Path, console: Console) -> None:
 
 def _event(draft: Draft) -> str:
     outcome = Outcome(column=draft.outcome.name, event=draft.event)
-    event = draft.event if outcome.comparison else f'"{literal(str(draft.event))}"'
+    quoted = isinstance(draft.event, str) and outcome.comparison is None
+    event = f'"{draft.event}"' if quoted else draft.event
     return f"the event is {event}"
 
 
