@@ -34,17 +34,21 @@ class Place:
         Name of the data column.
     setting : str, optional
         Dotted name of a setting or an option, such as ``run.penalty``.
+    row : int, optional
+        Row of a table that has no lines, from 1.
     """
 
     file: str | Path | None = None
     line: int | None = None
     column: str | None = None
     setting: str | None = None
+    row: int | None = None
 
     def __str__(self) -> str:
         parts = [
             str(self.file) if self.file is not None else "",
             f"line {self.line}" if self.line is not None else "",
+            f"row {self.row}" if self.row is not None else "",
             f'column "{self.column}"' if self.column is not None else "",
             self.setting or "",
         ]

@@ -45,7 +45,7 @@ class Kind:
     model : type of BaseModel
         The whole file.
     sections : mapping of str to type of BaseModel
-        The model of every table, by its dotted name.
+        The model of every table, by its dotted name; ``units.*`` are all tables in ``units``.
     words : callable
         Says a fault of one setting in the file's own words, from the setting's keys and
         pydantic's type of fault; None where the general words will do.
@@ -231,5 +231,6 @@ def _general_words(item: Any, kind: Kind) -> tuple[str, str]:
 
 def _known_keys(section: Keys, kind: Kind) -> list[str]:
     name = ".".join(str(part) for part in section if isinstance(part, str))
-    model = kind.sections.get(name, kind.model)
+    head = name.partition(".")[0]
+    model = kind.sections.get(name) or kind.sections.get(f"{head}.*", kind.model)
     return [field.alias or key for key, field in model.model_fields.items()]

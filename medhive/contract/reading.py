@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from medhive.data.sources import SEPARATORS, Table, read_csv
+from medhive.data.csvfile import SEPARATORS, Table, read_csv
 from medhive.errors import DataError, Place
 
 

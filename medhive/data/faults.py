@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medhive.data.sources import Table
+from medhive.data.sources import Source
 from medhive.errors import DataError, Place
 from medhive.rows import INVALID, Array
 
@@ -32,15 +33,15 @@ class _Fault:
 class Faults:
     """The first row and the number of rows of every kind of fault."""
 
-    def __init__(self, table: Table) -> None:
-        self._table = table
+    def __init__(self, source: Source) -> None:
+        self._source = source
         self._found: dict[tuple[str, str], _Fault] = {}
 
     def add(
         self,
         column: str,
-        start: int,
-        rows: NDArray[np.bool_],
+        rows: NDArray[np.int64],
+        faulty: NDArray[np.bool_],
         cause: Callable[[int], str],
         step: str,
     ) -> None:
@@ -49,22 +50,23 @@ class Faults:
         Parameters
         ----------
         column : str
-        start : int
-            Row at which the batch starts.
-        rows : ndarray of bool, shape (n_batch,)
+            Its name in the file.
+        rows : ndarray of int, shape (n_batch,)
+            Numbers of the batch's rows in the file, from 0.
+        faulty : ndarray of bool, shape (n_batch,)
             Where the fault is.
         cause : callable
             Says the cause for a row of the batch.
         step : str
             What the person can do; it tells the kinds of fault in one column apart.
         """
-        count = int(np.count_nonzero(rows))
+        count = int(np.count_nonzero(faulty))
         if not count:
             return
         fault = self._found.get((column, step))
         if fault is None:
-            first = int(np.argmax(rows))
-            self._found[column, step] = _Fault(start + first, column, cause(first), count)
+            first = int(np.argmax(faulty))
+            self._found[column, step] = _Fault(int(rows[first]), column, cause(first), count)
         else:
             fault.n_rows += count
 
@@ -78,44 +80,58 @@ class Faults:
         if not self._found:
             return
         found = sorted(self._found.items(), key=lambda item: item[1].row)
-        lines = self._table.lines_of([fault.row for _, fault in found])
+        lines = self._source.lines_of([fault.row for _, fault in found])
         ((_, step), first), line = found[0], lines[0]
+        counts = self._source.counts
         others = [
-            f'line {number}, column "{fault.column}": {fault}'
+            f'{counts} {number}, column "{fault.column}": {fault}'
             for (_, fault), number in zip(found[1:_MOST_TOLD], lines[1:_MOST_TOLD], strict=True)
         ]
         if len(found) > _MOST_TOLD:
             others.append(f"{len(found) - _MOST_TOLD} more kinds of fault")
         cause = f"{first}. Also {'; '.join(others)}" if others else str(first)
-        raise DataError(
-            cause,
-            place=Place(file=self._table.file, line=line, column=first.column),
-            next_step=step,
+        place = Place(
+            file=self._source.file,
+            line=line if counts == "line" else None,
+            row=line if counts == "row" else None,
+            column=first.column,
         )
+        raise DataError(cause, place=place, next_step=step)
 
 
-class Tolerated(Faults):
-    """Faults that are marked among the values instead of being raised."""
+class Spot(Protocol):
+    """One column of one batch, where faults are found."""
 
-    def __init__(self, table: Table) -> None:
-        super().__init__(table)
-        self._rows: dict[str, list[NDArray[np.intp]]] = {}
+    def add(self, faulty: NDArray[np.bool_], cause: Callable[[int], str], step: str) -> None:
+        """Record one kind of fault; see `Faults.add`."""
 
-    def add(
-        self,
-        column: str,
-        start: int,
-        rows: NDArray[np.bool_],
-        cause: Callable[[int], str],
-        step: str,
-    ) -> None:
+
+@dataclass(frozen=True, eq=False)
+class Required:
+    """A spot whose faults are raised in the end."""
+
+    faults: Faults
+    column: str
+    rows: NDArray[np.int64]
+
+    def add(self, faulty: NDArray[np.bool_], cause: Callable[[int], str], step: str) -> None:
+        """Record one kind of fault; see `Faults.add`."""
+        self.faults.add(self.column, self.rows, faulty, cause, step)
+
+
+class Tolerated:
+    """A spot whose faults are marked among the values instead of being raised."""
+
+    def __init__(self, n_rows: int) -> None:
+        self._invalid = np.zeros(n_rows, dtype=np.bool_)
+
+    def add(self, faulty: NDArray[np.bool_], cause: Callable[[int], str], step: str) -> None:
         """Remember where the fault is."""
-        self._rows.setdefault(column, []).append(start + np.flatnonzero(rows))
+        self._invalid |= faulty
 
-    def mark(self, values: Mapping[str, Array]) -> None:
+    def mark(self, values: Array) -> Array:
         """Put `INVALID` where a fault was found."""
-        for column, parts in self._rows.items():
-            values[column][np.concatenate(parts)] = INVALID
+        return np.where(self._invalid, INVALID, values)
 
 
 def shown(value: object) -> str:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from medhive.data.check import check
 from medhive.data.design import design
-from medhive.data.sources import read_csv
+from medhive.data.progress import Reading
+from medhive.data.recode import plan
+from medhive.data.sitefile import Limits, SiteFile
+from medhive.data.sources import open_source, site_file_of
 from medhive.data.split import split
-from medhive.errors import RefusalError
+from medhive.errors import Place, RefusalError
 from medhive.rows import Rows
 from medhive.study import Study
 
@@ -28,13 +31,17 @@ class SiteData:
     test : Rows or None
         Complete rows held out for evaluation.
     n_rows : int
-        Rows in the file.
+        Rows in the file, those that the site's filter leaves out not counted.
     n_dropped : int
         Rows left out because a value was missing.
     missing : dict of str to int
         Rows without a value, per column of the contract.
     unused : tuple of str
         Columns of the file that the contract does not name.
+    notes : tuple of str
+        What the data manager should know about how the rows were read.
+    limits : Limits
+        What the hospital allows.
     """
 
     site: str
@@ -44,6 +51,8 @@ class SiteData:
     n_dropped: int
     missing: dict[str, int]
     unused: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
 
     @property
     def evaluation(self) -> Rows:
@@ -58,12 +67,15 @@ class Loader(Protocol):
         """Return what `load_site` returns."""
 
 
-def load_site(path: Path, study: Study, site: str, *, keep_missing: bool = False) -> SiteData:
-    """Read, check and split a site's file.
+def load_site(
+    data: Path | SiteFile, study: Study, site: str, *, keep_missing: bool = False
+) -> SiteData:
+    """Read, check and split a site's rows.
 
     Parameters
     ----------
-    path : Path
+    data : Path or SiteFile
+        A CSV or Parquet file, or a site file (``.toml``).
     study : Study
     site : str
         Name of the site.
@@ -74,13 +86,25 @@ def load_site(path: Path, study: Study, site: str, *, keep_missing: bool = False
     Raises
     ------
     DataError
-        If the file cannot be read or breaks the contract.
+        If the rows cannot be read or break the contract.
+    SettingError
+        If the site file is wrong or does not fit the study or the rows.
     RefusalError
-        If fewer training rows are left than ``privacy.min-rows``. The message, which the server
-        may see, does not say how many there are.
+        If the site file's limits do not allow the study, or fewer training rows are left than
+        the study's or the site's min-rows. The message, which the server may see, tells neither
+        how many there are nor the site's own number.
     """
-    checked = check(read_csv(path), study, lenient=keep_missing)
+    settings = site_file_of(data) if isinstance(data, Path) else data
+    limits = Limits() if settings is None else settings.settings.limits
+    _require_allowed(limits, study)
+    with Reading() as reading:
+        source = open_source(settings or data, reading)
+        how = plan(settings, study, source.names)
+        checked = check(source, study, how, lenient=keep_missing, reading=reading)
     n_rows, missing, unused = len(checked.complete), checked.missing, checked.unused
+    notes = (*source.notes, *how.notes)
+    if how.filter is not None:
+        notes += (f"the filter takes {n_rows} of {checked.n_read} rows",)
     rows = design(checked, study, keep_missing=keep_missing)
     # frees the columns before the split copies the rows
     del checked
@@ -91,4 +115,26 @@ def load_site(path: Path, study: Study, site: str, *, keep_missing: bool = False
             f"fewer training rows than the study's min-rows ({study.privacy.min_rows})",
             next_step="add patients with complete values, or agree on a lower min-rows",
         )
-    return SiteData(site, train, test, n_rows, n_rows - len(rows), missing, unused)
+    if limits.min_rows is not None and len(train) < limits.min_rows:
+        raise RefusalError(
+            "fewer training rows than this site's own limit",
+            next_step="add patients with complete values, or lower limits.min-rows",
+        )
+    n_dropped = n_rows - len(rows)
+    return SiteData(site, train, test, n_rows, n_dropped, missing, unused, notes, limits)
+
+
+def _require_allowed(limits: Limits, study: Study) -> None:
+    run = study.run
+    if limits.strategies is not None and run.strategy not in limits.strategies:
+        raise RefusalError(
+            "this site's own limits do not allow the study's strategy",
+            place=Place(setting="limits.strategies"),
+            next_step=f'allow "{run.strategy}" in the site file, or agree on another strategy',
+        )
+    if limits.max_rounds is not None and run.num_server_rounds > limits.max_rounds:
+        raise RefusalError(
+            "this site's own limits do not allow so many rounds",
+            place=Place(setting="limits.max-rounds"),
+            next_step="raise it in the site file, or agree on fewer rounds",
+        )

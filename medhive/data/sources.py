@@ -1,249 +1,92 @@
-"""Reading a site's CSV file as batches of text columns, with the file line of every row."""
+"""Where a site's rows come from: one protocol for CSV, Parquet and databases."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, Protocol
 
 import pyarrow as pa
-import pyarrow.csv as pa_csv
 
-from medhive.data.survey import BLOCK, is_gzip, open_bytes, survey
-from medhive.errors import DataError, Place
+from medhive.data.csvfile import read_csv
+from medhive.data.database import read_query
+from medhive.data.parquetfile import read_parquet
+from medhive.data.progress import Reading
+from medhive.data.sitefile import PARQUET, SiteFile, read_site_file
 
-SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
+__all__ = ["Source", "open_source", "read_csv", "site_file_of"]
 
 
-@dataclass(frozen=True)
-class Table:
-    """A CSV file whose header is known and whose rows are read in batches.
+class Source(Protocol):
+    """Rows that are read in batches, from the first to the last.
 
-    Parameters
+    Attributes
     ----------
-    file : Path
-        The file as the user named it.
-    delimiter : str
-        One of `SEPARATORS`.
+    file : Path or str
+        The file as the user named it, or the database's address without its password.
     names : tuple of str
-        Column names in the file's order.
-    header_line : int
-        Line of the header, from 1.
-    n_lines : int
-        Lines in the file, blank ones included.
-    n_quotes : int
-        Quote characters in the file.
+        Column names.
+    n_rows : int or None
+        Rows, about; None where only reading tells.
+    header_line : int or None
+        Line of the column names, in a text file.
+    counts : {"line", "row"}
+        What `lines_of` returns the numbers of.
+    notes : tuple of str
+        What the data manager should know about how it was read.
     """
 
-    file: Path
-    delimiter: str
-    names: tuple[str, ...]
-    header_line: int
-    n_lines: int
-    n_quotes: int
+    @property
+    def file(self) -> Path | str: ...  # noqa: D102
+    @property
+    def names(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def n_rows(self) -> int | None: ...  # noqa: D102
+    @property
+    def header_line(self) -> int | None: ...  # noqa: D102
+    @property
+    def counts(self) -> Literal["line", "row"]: ...  # noqa: D102
+    @property
+    def notes(self) -> tuple[str, ...]: ...  # noqa: D102
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Read some columns, a few megabytes at a time, as text.
-
-        Raises
-        ------
-        DataError
-            For a row of the wrong length or a quote that is not closed on its line.
-        """
-        try:
-            with pa.input_stream(
-                str(self.file), compression="gzip" if is_gzip(self.file) else None
-            ) as stream:
-                n_rows = 0
-                for batch in self._parse(stream, columns):
-                    n_rows += batch.num_rows
-                    yield batch
-        except pa.ArrowInvalid as error:
-            self._explain()
-            raise DataError(
-                f"cannot be read as CSV: {error}",
-                place=Place(file=self.file),
-                next_step="save it again as a plain CSV file",
-            ) from None
-        # A quote that is never closed would swallow the lines after it without any error.
-        swallowed = self.header_line + n_rows != self.n_lines
-        if self.n_quotes % 2 or (self.n_quotes and swallowed):
-            self._explain()
+        """Read some columns, each as text, int64, float64 or boolean."""
 
     def lines_of(self, rows: Sequence[int]) -> list[int]:
-        """Return the file line of each row, both counted in the file's order; rows from 0."""
-        wanted, found, row = set(rows), {}, -1
-        with _open_text(self.file) as text:
-            for number, line in enumerate(text, start=1):
-                if number <= self.header_line or _is_blank(line, self.delimiter):
-                    continue
-                row += 1
-                if row in wanted:
-                    found[row] = number
-                    if len(found) == len(wanted):
-                        break
-        return [found[row] for row in rows]
-
-    def _parse(self, stream: pa.NativeFile, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        def skip_or_fail(row: pa_csv.InvalidRow) -> str:
-            return "skip" if _is_blank(row.text, self.delimiter) else "error"
-
-        yield from pa_csv.open_csv(
-            stream,
-            read_options=pa_csv.ReadOptions(
-                column_names=self.names, skip_rows=self.header_line, block_size=BLOCK
-            ),
-            parse_options=pa_csv.ParseOptions(
-                delimiter=self.delimiter,
-                newlines_in_values=self.n_quotes > 0,
-                ignore_empty_lines=True,
-                invalid_row_handler=skip_or_fail,
-            ),
-            convert_options=pa_csv.ConvertOptions(
-                column_types=dict.fromkeys(self.names, pa.string()),
-                include_columns=list(columns),
-                strings_can_be_null=False,
-            ),
-        )
-
-    def _explain(self) -> None:
-        """Find the line of a structural fault, slowly, and raise what it is."""
-        with _open_text(self.file) as text:
-            reader = csv.reader(text, delimiter=self.delimiter, strict=True)
-            start = 1
-            try:
-                for fields in reader:
-                    if reader.line_num > start:
-                        raise self._open_quote(start)
-                    blank = _is_blank(self.delimiter.join(fields), self.delimiter)
-                    if start > self.header_line and not blank:
-                        self._require_width(len(fields), start)
-                    start = reader.line_num + 1
-            except csv.Error as error:
-                if reader.line_num > start or "expected after" not in str(error):
-                    raise self._open_quote(start) from None
-                raise DataError(
-                    "text follows a closing quote",
-                    place=Place(file=self.file, line=start),
-                    next_step='write a quote inside a quoted value twice: ""',
-                ) from None
-
-    def _open_quote(self, line: int) -> DataError:
-        return DataError(
-            "a quote opens on this line and is not closed on it",
-            place=Place(file=self.file, line=line),
-            next_step="close the quote, or replace a line break inside the value by a space",
-        )
-
-    def _require_width(self, found: int, line: int) -> None:
-        expected = len(self.names)
-        if found == expected:
-            return
-        more = "more" if found > expected else "fewer"
-        raise DataError(
-            f"{found} fields, {more} than the header's {expected}",
-            place=Place(file=self.file, line=line),
-            next_step=f"give the row {expected} fields; quote a value that contains a "
-            f"{SEPARATORS[self.delimiter]}",
-        )
+        """Return the line or the number, from 1, of rows that are counted from 0."""
 
 
-def read_csv(path: Path) -> Table:
-    """Open a CSV file, plain or ``.gz``: UTF-8, separated by comma, semicolon, tab or bar.
+def site_file_of(data: Path) -> SiteFile | None:
+    """Read a site file; None where the path is one of data, not of settings."""
+    return read_site_file(data) if data.suffix.casefold() == ".toml" else None
+
+
+def open_source(data: Path | SiteFile, reading: Reading | None = None) -> Source:
+    """Open a site's rows: a CSV or Parquet file, or what a site file says.
 
     Raises
     ------
     DataError
-        If the file cannot be read, is not UTF-8 text, or has no usable header or no row.
+        If the file cannot be read or has no usable columns or no row.
+    SettingError
+        If the site file is wrong, or the database does not answer.
     """
-    try:
-        n_lines, n_quotes = survey(path)
-        return _read_header(path, n_lines, n_quotes)
-    except FileNotFoundError:
-        raise DataError(
-            "there is no such file", place=Place(file=path), next_step="check the path"
-        ) from None
-    except IsADirectoryError:
-        raise DataError(
-            "this is a folder, not a file",
-            place=Place(file=path),
-            next_step="name the CSV file inside it",
-        ) from None
-    except PermissionError:
-        raise DataError(
-            "you are not allowed to read this file",
-            place=Place(file=path),
-            next_step="ask its owner for permission to read it",
-        ) from None
-    except (OSError, EOFError) as error:
-        cause = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise DataError(
-            f"cannot be read: {cause}",
-            place=Place(file=path),
-            next_step="copy or export the file again",
-        ) from None
+    site = data if isinstance(data, SiteFile) else site_file_of(data)
+    if site is None:
+        return _open_file(Path(str(data)), reading)
+    settings = site.settings.data
+    if settings.url is not None:
+        return read_query(site)
+    path = site.beside(settings.file or "")
+    return _open_file(path, reading, settings.delimiter, settings.encoding)
 
 
-def _open_text(path: Path) -> io.TextIOWrapper:
-    return io.TextIOWrapper(open_bytes(path), encoding="utf-8-sig", newline="")
-
-
-def _is_blank(line: str, delimiter: str) -> bool:
-    return not line.strip() and delimiter not in line
-
-
-def _read_header(path: Path, n_lines: int, n_quotes: int) -> Table:
-    with _open_text(path) as text:
-        numbered = enumerate(text, start=1)
-        line, header = next(((n, line) for n, line in numbered if line.strip()), (0, ""))
-        delimiter = _delimiter(header)
-        has_rows = any(not _is_blank(line, delimiter) for _, line in numbered)
-    if not header:
-        raise DataError(
-            "the file is empty",
-            place=Place(file=path),
-            next_step="export the data again, with the column names in the first line",
-        )
-    place = Place(file=path, line=line)
-    try:
-        (fields,) = csv.reader([header.strip("\r\n")], delimiter=delimiter, strict=True)
-    except csv.Error:
-        raise DataError(
-            "a quote in the header is not closed", place=place, next_step="close the quote"
-        ) from None
-    names = tuple(field.strip() for field in fields)
-    _require_clean_names(path, line, names)
-    if not has_rows:
-        raise DataError(
-            "a header, but no row of data", place=place, next_step="export the rows as well"
-        )
-    return Table(path, delimiter, names, line, n_lines, n_quotes)
-
-
-def _delimiter(header: str) -> str:
-    """Choose the separator that cuts the header into most fields, quoted fields respected."""
-
-    def n_fields(delimiter: str) -> int:
-        return len(next(csv.reader([header], delimiter=delimiter), []))
-
-    return max(SEPARATORS, key=n_fields)
-
-
-def _require_clean_names(path: Path, line: int, names: Sequence[str]) -> None:
-    for position, name in enumerate(names, start=1):
-        if not name:
-            raise DataError(
-                f"column {position} of {len(names)} has no name",
-                place=Place(file=path, line=line),
-                next_step="name the column, or delete it (row numbers and trailing separators "
-                "make such columns)",
-            )
-        if name in names[: position - 1]:
-            first = names.index(name) + 1
-            raise DataError(
-                f"columns {first} and {position} have the same name",
-                place=Place(file=path, line=line, column=name),
-                next_step="rename or delete one of them",
-            )
+def _open_file(
+    path: Path,
+    reading: Reading | None,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+) -> Source:
+    if path.name.casefold().endswith(PARQUET):
+        return read_parquet(path)
+    return read_csv(path, delimiter=delimiter, encoding=encoding, reading=reading)

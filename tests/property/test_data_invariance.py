@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from medhive.data.check import check
 from medhive.data.design import design
-from medhive.data.sources import read_csv
+from medhive.data.csvfile import read_csv
 from medhive.rows import Rows
 from medhive.study import Study
 

@@ -1,6 +1,5 @@
 """Every unusable data file is refused with the place of the fault and what to do about it."""
 
-import codecs
 import gzip
 import os
 import re
@@ -10,7 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from medhive.data.check import check
-from medhive.data.sources import read_csv
+from medhive.data.csvfile import read_csv
 from medhive.errors import DataError
 from medhive.study import Study
 
@@ -84,16 +83,13 @@ CASES = {
         HEAD + '50,1,"a\nb",1\n' + GOOD, 2, None, "not closed on it", "line break"
     ),
     "NUL byte": Bad(HEAD.encode() + b"50,1,\0,1\n", 2, None, "NUL", "CSV UTF-8"),
-    "UTF-16": Bad(codecs.BOM_UTF16_LE + HEAD.encode("utf-16-le"), None, None, "UTF-16", "UTF-8"),
-    "UTF-16 big endian": Bad(
-        codecs.BOM_UTF16_BE + HEAD.encode("utf-16-be"), None, None, "UTF-16", "UTF-8"
-    ),
+    "UTF-16 without its mark": Bad(HEAD.encode("utf-16-le"), 1, None, "NUL", "utf-16-le"),
     "Latin-1": Bad(
         (HEAD + GOOD + "50,1,é,1\n").encode("latin-1"), 4, None, "0xE9 at position 36", "UTF-8"
     ),
     "cut UTF-8 sequence": Bad(HEAD.encode() + b"50,1,a,\xc3", 2, None, "0xC3", "UTF-8"),
     "workbook": Bad(b"PK\x03\x04rest", None, None, "Excel", "CSV UTF-8"),
-    "Parquet": Bad(b"PAR1rest", None, None, "Parquet", "CSV"),
+    "Parquet": Bad(b"PAR1rest", None, None, "Parquet", ".parquet"),
     "gzip without its suffix": Bad(gzip.compress(HEAD.encode()), None, None, "gzip", ".gz"),
     "missing column": Bad("age,sex,y\n50,1,1\n", 1, "cp", "missing", "age, sex, y"),
     "two missing columns": Bad("age,y\n50,1\n", 1, "sex", "so are cp", "add"),

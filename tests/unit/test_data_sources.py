@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from medhive.data.check import MISSING, check
-from medhive.data.sources import read_csv
+from medhive.data.csvfile import read_csv
 from medhive.errors import DataError
 from medhive.study import Study
 
