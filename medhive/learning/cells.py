@@ -11,15 +11,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from medhive.privacy.disclosure import Axis
+from medhive.privacy.disclosure import Addition
 from medhive.rows import ABSENT, INVALID, Array, Rows
 from medhive.study import Feature, Study
 
 ROWS, OBSERVED, MISSING, INVALID_VALUE, LEVEL = "rows", "observed", "missing", "invalid", "level"
-NO_EVENT, EVENT, ALL = 0, 1, 2
-"""Places along the outcome's axis."""
-
-OUTCOME: Axis = [([NO_EVENT, EVENT], ALL)]
 
 
 class Cell(NamedTuple):
@@ -47,10 +43,10 @@ def cells(study: Study) -> tuple[Cell, ...]:
     return tuple(found)
 
 
-def relations(study: Study) -> Axis:
+def relations(study: Study) -> list[Addition]:
     """Return how the cells add up."""
     place = {cell: i for i, cell in enumerate(cells(study))}
-    sums: list[tuple[list[int], int]] = []
+    sums: list[Addition] = []
     for feature in study.features:
         name = feature.name
         observed = place[Cell(OBSERVED, name)]

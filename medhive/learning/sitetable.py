@@ -6,13 +6,10 @@ import numpy as np
 
 from medhive.learning.algorithm import Algorithm, State
 from medhive.learning.cells import (
-    ALL,
-    OUTCOME,
     absent,
     cells,
     continuous,
     count,
-    groups,
     observed_places,
     relations,
     values,
@@ -37,51 +34,42 @@ def site_table(rows: Rows, study: Study, floor: int) -> Sums:
     Returns
     -------
     Sums
-        ``shown`` is 1 and ``floor`` the floor. ``cells`` (n_cells, 3) are counts without the
-        event, with it and in all, `HIDDEN` where they are too small or would give away such a
-        count. ``mean`` and ``sd`` (3, n_continuous; ddof 1) are 0 where their count is hidden
-        or zero. ``absent`` (n_features,) is 1 where the site has no such column.
+        ``shown`` is 1 and ``floor`` the floor. ``cells`` (n_cells,) are counts and ``outcome``
+        (2,) the rows without and with the event, `HIDDEN` where they are too small or would give
+        away such a count. ``mean`` and ``sd`` (n_continuous,; ddof 1) are 0 where their count is
+        hidden or zero. ``absent`` (n_features,) is 1 where the site has no such column.
     """
     counts = count(rows, study)
-    table = np.column_stack([counts, counts.sum(axis=1)])
-    hidden = suppress(table, floor, (relations(study), OUTCOME))
-    shown = (~hidden & (table >= floor))[observed_places(study)].T
+    table = np.concatenate([counts.sum(axis=1), counts[0]])
+    n = len(counts)
+    hidden = suppress(table, [*relations(study), ((n, n + 1), 0)], floor)
+    shown = (~hidden & (table >= floor))[observed_places(study)]
     mean, sd = _spread(rows, study)
-    return _pack(
-        rows,
-        study,
-        floor=floor,
-        shown=1,
-        counts=np.where(hidden, HIDDEN, table),
-        mean=np.where(shown, mean, 0.0),
-        sd=np.where(shown, sd, 0.0),
+    safe = np.where(hidden, HIDDEN, table)
+    return Sums.of(
+        {
+            "shown": 1,
+            "floor": floor,
+            "cells": safe[:n],
+            "outcome": safe[n:],
+            "mean": np.where(shown, mean, 0.0),
+            "sd": np.where(shown, sd, 0.0),
+            "absent": absent(rows, study),
+        }
     )
 
 
 def withheld(rows: Rows, study: Study, floor: int) -> Sums:
     """Return the answer of a site that does not allow a table of its own: everything hidden."""
-    nothing = np.zeros((ALL + 1, len(continuous(study))))
-    return _pack(
-        rows,
-        study,
-        floor=floor,
-        shown=0,
-        counts=np.full((len(cells(study)), ALL + 1), HIDDEN),
-        mean=nothing,
-        sd=nothing,
-    )
-
-
-def _pack(
-    rows: Rows, study: Study, *, floor: int, shown: int, counts: Array, mean: Array, sd: Array
-) -> Sums:
+    nothing = np.zeros(len(continuous(study)))
     return Sums.of(
         {
-            "shown": shown,
+            "shown": 0,
             "floor": floor,
-            "cells": counts,
-            "mean": mean,
-            "sd": sd,
+            "cells": np.full(len(cells(study)), HIDDEN),
+            "outcome": [HIDDEN, HIDDEN],
+            "mean": nothing,
+            "sd": nothing,
             "absent": absent(rows, study),
         }
     )
@@ -89,22 +77,21 @@ def _pack(
 
 def _spread(rows: Rows, study: Study) -> tuple[Array, Array]:
     X = values(rows, study)
-    everybody = np.ones(len(rows), dtype=np.bool_)
-    mean, sd = np.zeros((2, ALL + 1, X.shape[1]))
-    for g, group in enumerate((*groups(rows), everybody)):
-        for k, column in enumerate(X[group].T):
-            known = column[np.isfinite(column)]
-            if len(known) > 1:
-                mean[g, k], sd[g, k] = known.mean(), known.std(ddof=1)
+    mean, sd = np.zeros((2, X.shape[1]))
+    for k, column in enumerate(X.T):
+        known = column[np.isfinite(column)]
+        if len(known) > 1:
+            mean[k], sd[k] = known.mean(), known.std(ddof=1)
     return mean, sd
 
 
 def _layout(state: State, study: Study) -> Layout:
-    shape = (ALL + 1, len(continuous(study)))
+    shape = (len(continuous(study)),)
     return (
         ("shown", ()),
         ("floor", ()),
-        ("cells", (len(cells(study)), ALL + 1)),
+        ("cells", (len(cells(study)),)),
+        ("outcome", (2,)),
         ("mean", shape),
         ("sd", shape),
         ("absent", (len(study.features),)),

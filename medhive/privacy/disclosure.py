@@ -1,10 +1,9 @@
 """Disclosure control: small counts are hidden, and enough beside them that no sum gives them away.
 
-A table is an array of counts in which, along every axis, some places are the sums of others: sites
-and their total, levels and the rows that have one. So every cell is tied to others by sums. A
-hidden cell is safe when the sums, and what anybody knows about counts, still leave it several
-possible values: the audit of linear relations in Hundepool et al. 2012, Statistical Disclosure
-Control, section 4.
+A table is a vector of counts of which some are the sums of others: a total over sites, the rows
+that have a value over its levels. A hidden cell is safe when the sums, and what anybody knows
+about counts, still leave it several possible values: the audit of linear relations in Hundepool
+et al. 2012, Statistical Disclosure Control, section 4.
 """
 
 from __future__ import annotations
@@ -27,23 +26,28 @@ HIDDEN = -1.0
 """Stands for a count that is not shown, where a vector of sums has to hold a number."""
 
 Mask = NDArray[np.bool_]
-Axis = Sequence[tuple[Sequence[int], int]]
-"""The sums along one axis: each says which places add up to which."""
+Addition = tuple[Sequence[int], int]
+"""Which cells add up to which."""
 
 _TOLERANCE = 1e-6
 
 
-def with_totals(counts: Array) -> Array:
-    """Return a table with one more place on each axis, which holds the totals."""
-    table = counts
-    for axis in range(counts.ndim):
-        table = np.concatenate([table, table.sum(axis=axis, keepdims=True)], axis=axis)
-    return table
+def additions(places: NDArray[np.intp], axis: int, along: Sequence[Addition]) -> list[Addition]:
+    """Return the sums of every line of a table along one of its axes.
 
-
-def totals_last(shape: Sequence[int]) -> tuple[Axis, ...]:
-    """Return the sums of a table from `with_totals`: all other places add up to the last one."""
-    return tuple([(range(n - 1), n - 1)] for n in shape)
+    Parameters
+    ----------
+    places : ndarray of int
+        The table: which cell of the vector stands where.
+    axis : int
+    along : sequence of Addition
+        Which places of the axis add up to which.
+    """
+    lines = np.moveaxis(places, axis, -1).reshape(-1, places.shape[axis])
+    return [
+        (line[list(parts)].tolist(), int(line[whole]))
+        for line, (parts, whole) in itertools.product(lines, along)
+    ]
 
 
 def primary(table: Array, floor: int = FLOOR) -> Mask:
@@ -51,53 +55,64 @@ def primary(table: Array, floor: int = FLOOR) -> Mask:
     return (table > 0) & (table < floor)
 
 
-def suppress(table: Array, floor: int = FLOOR, axes: Sequence[Axis] | None = None) -> Mask:
-    """Return the cells of a table that must not be shown.
+def suppress(counts: Array, sums: Sequence[Addition], floor: int = FLOOR) -> Mask:
+    """Return the cells that must not be shown.
 
     Cells between zero and the floor are hidden, and cells that are unknown here. A sum with a
     single hidden cell gives it away, so the smallest cell beside it is hidden too, until no sum
     has just one; and as long as somebody who sees the rest can narrow a small or unknown cell
-    down to a span below `floor`, one more is. The span also makes every group of patients whose
-    number follows from what is shown, and that holds a small cell, at least `floor` strong.
+    down to a span below `floor`, one more is. In the end every cell that was hidden beside others
+    is shown again, the totals first, if that gives nothing away. The span also makes every group
+    of patients whose number follows from what is shown, and that holds a small cell, at least
+    `floor` strong.
 
     Parameters
     ----------
-    table : ndarray
-        Counts that agree with the sums; NaN where a count is unknown, because whoever has it does
+    counts : ndarray, shape (n_cells,)
+        Counts that agree with the sums; NaN where one is unknown, because whoever has it does
         not show it.
+    sums : sequence of Addition
     floor : int
-    axes : sequence of Axis, optional
-        The sums along each axis; by default those of `with_totals`.
 
     Returns
     -------
-    ndarray of bool
+    ndarray of bool, shape (n_cells,)
         True where a cell is hidden.
+
+    Raises
+    ------
+    ValueError
+        If the known counts contradict the sums.
     """
-    sums = _Sums.of(table.shape, axes)
-    flat = table.ravel()
-    sensitive = np.isnan(flat) | primary(flat, floor)
+    ties = _Ties.of(len(counts), sums)
+    sensitive = np.isnan(counts) | primary(counts, floor)
     hidden = sensitive.copy()
-    audit = _Audit(sums, flat, sensitive, floor)
-    order = _order(table, sums)
+    audit = _Audit(ties, counts, sensitive, floor)
+    order = _order(counts, ties)
     while True:
-        alone = sums.parts[sums.parts[:, hidden].sum(axis=1) == 1]
+        alone = ties.lines[ties.lines[:, hidden].sum(axis=1) == 1]
         if alone.shape[0]:
             beside = alone.sum(axis=0) > 0
         else:
             cell = audit.given_away(hidden)
             if cell is None:
                 break
-            beside = sums.neighbours(cell, hidden)
+            beside = ties.neighbours(cell, hidden)
         partners = np.flatnonzero(beside & ~hidden)
         if not len(partners):
             break
         hidden[partners[np.argmin(order[partners])]] = True
-    return hidden.reshape(table.shape)
+    beside = np.flatnonzero(hidden & ~sensitive)
+    for cell in beside[np.argsort(-order[beside])]:
+        hidden[cell] = False
+        around = ties.tied(ties.beside(cell), hidden) & sensitive
+        if _Audit(ties, counts, around, floor).given_away(hidden) is not None:
+            hidden[cell] = True
+    return hidden
 
 
 def possible_values(
-    table: Array, hidden: Mask, cell: tuple[int, ...], axes: Sequence[Axis] | None = None
+    counts: Array, sums: Sequence[Addition], hidden: Mask, cell: int
 ) -> tuple[float, float]:
     """Return the smallest and largest value that a hidden cell can have.
 
@@ -105,43 +120,32 @@ def possible_values(
 
     Parameters
     ----------
-    table : ndarray
-        Counts; hidden cells are not looked at.
-    hidden : ndarray of bool
-    cell : tuple of int
-    axes : sequence of Axis, optional
-        As for `suppress`.
+    counts : ndarray, shape (n_cells,)
+        Hidden ones are not looked at.
+    sums : sequence of Addition
+    hidden : ndarray of bool, shape (n_cells,)
+    cell : int
     """
-    sums = _Sums.of(table.shape, axes)
-    system = _System(sums, table.ravel(), hidden.ravel())
-    goal = np.zeros(table.size)
-    goal[np.ravel_multi_index(cell, table.shape)] = 1.0
+    system = _System(_Ties.of(len(counts), sums), counts, hidden)
+    goal = np.zeros(len(counts))
+    goal[cell] = 1.0
     low, high = system.solve(goal), system.solve(-goal)
-    end = int(np.ravel_multi_index(cell, table.shape))
-    return (-np.inf if low is None else low[end]), (np.inf if high is None else high[end])
+    return (-np.inf if low is None else low[cell]), (np.inf if high is None else high[cell])
 
 
 @dataclass(frozen=True, eq=False)
-class _Sums:
-    """Every sum of a table, one a row: 1 for the parts, -1 for what they add up to."""
+class _Ties:
+    """Every sum, one a row: 1 for its parts, and -1 for what they add up to (1 in `lines`)."""
 
     signs: csr_array
-    parts: csr_array
+    lines: csr_array
 
     @classmethod
-    def of(cls, shape: Sequence[int], axes: Sequence[Axis] | None) -> _Sums:
-        places = np.arange(int(np.prod(shape))).reshape(shape)
-        rows, columns, signs = [], [], []
-        number = 0
-        for axis, relations in enumerate(totals_last(shape) if axes is None else axes):
-            lines = np.moveaxis(places, axis, -1).reshape(-1, shape[axis])
-            for (parts, whole), line in itertools.product(relations, lines):
-                cells = [*line[list(parts)], line[whole]]
-                columns += cells
-                rows += [number] * len(cells)
-                signs += [1.0] * len(parts) + [-1.0]
-                number += 1
-        matrix = csr_array((signs, (rows, columns)), shape=(number, places.size))
+    def of(cls, size: int, sums: Sequence[Addition]) -> _Ties:
+        columns = [cell for parts, whole in sums for cell in (*parts, whole)]
+        rows = [i for i, (parts, _) in enumerate(sums) for _ in range(len(parts) + 1)]
+        signs = [sign for parts, _ in sums for sign in (*[1.0] * len(parts), -1.0)]
+        matrix = csr_array((signs, (rows, columns)), shape=(len(sums), size))
         return cls(matrix, abs(matrix))
 
     def neighbours(self, cell: int, hidden: Mask) -> Mask:
@@ -157,13 +161,19 @@ class _Sums:
     def tied(self, cells: Mask, hidden: Mask) -> Mask:
         """Return the hidden cells that some hidden cells are tied to by sums, directly or not."""
         while True:
-            wider = (self._beside(cells) | cells) & hidden
+            wider = (self._beside(cells & hidden) | cells) & hidden
             if (wider == cells).all():
                 return wider
             cells = wider
 
+    def beside(self, cell: int) -> Mask:
+        """Return the cells that share a sum with a cell."""
+        cells = np.zeros(self.lines.shape[1], dtype=np.bool_)
+        cells[cell] = True
+        return self._beside(cells)
+
     def _beside(self, cells: Mask) -> Mask:
-        beside: Mask = self.parts.T @ (self.parts @ cells > 0) > 0
+        beside: Mask = self.lines.T @ (self.lines @ cells > 0) > 0
         return beside
 
 
@@ -171,8 +181,8 @@ class _Sums:
 class _System:
     """What somebody knows who sees all but the hidden cells."""
 
-    sums: _Sums
-    table: Array
+    ties: _Ties
+    counts: Array
     hidden: Mask
 
     def solve(self, goal: Array) -> Array | None:
@@ -185,11 +195,11 @@ class _System:
         ValueError
             If no table fits, because the shown counts contradict each other.
         """
-        unknown = np.flatnonzero(self.sums.tied(goal != 0.0, self.hidden))
-        shown = np.where(self.hidden, 0.0, self.table)
-        matrix = self.sums.signs[:, unknown]
+        unknown = np.flatnonzero(self.ties.tied(goal != 0.0, self.hidden))
+        shown = np.where(self.hidden, 0.0, self.counts)
+        matrix = self.ties.signs[:, unknown]
         lines = np.diff(matrix.indptr) > 0
-        known = -(self.sums.signs @ shown)[lines]
+        known = -(self.ties.signs @ shown)[lines]
         solved = linprog(
             goal[unknown], A_eq=matrix[lines], b_eq=known, bounds=(0, None), method="highs"
         )
@@ -197,7 +207,7 @@ class _System:
             raise ValueError("the counts of a table contradict each other")
         if solved.x is None:
             return None
-        found = np.where(self.hidden, np.nan, self.table)
+        found = np.where(self.hidden, np.nan, self.counts)
         found[unknown] = solved.x
         return found
 
@@ -210,21 +220,21 @@ class _Audit:
     all cells at once, and one search mostly settles many.
     """
 
-    sums: _Sums
-    table: Array
+    ties: _Ties
+    counts: Array
     sensitive: Mask
     floor: int
     low: Array = field(init=False)
     high: Array = field(init=False)
 
     def __post_init__(self) -> None:
-        known = ~np.isnan(self.table)
-        self.low = np.where(known, self.table, np.inf)
-        self.high = np.where(known, self.table, -np.inf)
+        known = ~np.isnan(self.counts)
+        self.low = np.where(known, self.counts, np.inf)
+        self.high = np.where(known, self.counts, -np.inf)
 
     def given_away(self, hidden: Mask) -> int | None:
         """Return a sensitive cell whose span is too small, if there is one."""
-        system = _System(self.sums, self.table, hidden)
+        system = _System(self.ties, self.counts, hidden)
         left = self._open()
         while len(left):
             before = len(left)
@@ -241,7 +251,7 @@ class _Audit:
 
     def _widen(self, system: _System, cells: NDArray[np.intp]) -> None:
         """Look for the smallest and the largest sum of some cells."""
-        goal = np.zeros(len(self.table))
+        goal = np.zeros(len(self.counts))
         goal[cells] = 1.0
         for sign in (1.0, -1.0):
             found = system.solve(sign * goal)
@@ -259,10 +269,9 @@ class _Audit:
         return np.flatnonzero(self.sensitive & ~wide)
 
 
-def _order(table: Array, sums: _Sums) -> Array:
+def _order(counts: Array, ties: _Ties) -> Array:
     """Rank what is hidden first: inner cells before totals, small before large, zeros last."""
-    flat = table.ravel()
-    depth = (sums.signs < 0).sum(axis=0)
-    rank = np.empty(len(flat))
-    rank[np.lexsort((flat, flat == 0, depth))] = np.arange(len(flat))
+    depth = (ties.signs < 0).sum(axis=0)
+    rank = np.empty(len(counts))
+    rank[np.lexsort((counts, counts == 0, depth))] = np.arange(len(counts))
     return rank
