@@ -195,6 +195,8 @@ def privacy(study: Study) -> Section:
             "Only sums over a site's rows leave it; medhive study show lists them.",
             f"min-rows = {low}: a site with fewer than {low} training rows (complete, and not held"
             " out) takes no part. It does not tell the server how many it has.",
+            f"min-cell = {study.privacy.min_cell}: where the rows are described (medhive describe),"
+            " no smaller count is shown but zero. A site can raise it.",
             "secure-aggregation = true: each site's sums would be masked, so that the server sees"
             " the total only."
             if study.privacy.secure_aggregation

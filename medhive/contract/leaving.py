@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from medhive.learning import describe
 from medhive.learning.algorithm import Algorithm, State
 from medhive.learning.registry import ALGORITHMS, training_algorithm
 from medhive.learning.scores import PASSES, initial_edges
@@ -50,6 +51,26 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
         "positive": "rows with the event in each interval of the predicted score",
         "negative": "rows without the event in each interval",
     },
+    "describe-counts": {
+        "cells": "rows, and of each feature the values that are there, missing, invalid, and of"
+        " each level, without and with the event",
+        "x": "the sum of each continuous column, without and with the event",
+    },
+    "describe-spread": {
+        "dx": "the sum of each continuous column's distances from the common mean",
+        "dxx": "the sum of their squares",
+    },
+    "describe-histogram": {
+        "histogram": "values of each continuous column in each interval, without and with the event"
+    },
+    "describe-site": {
+        "shown": "whether the site shows a table of its own",
+        "floor": "the smallest count that it shows",
+        "cells": "its own counts, where they are not hidden",
+        "mean": "its own means, where they are not hidden",
+        "sd": "its own standard deviations, where they are not hidden",
+        "absent": "whether it lacks the column, for each feature",
+    },
 }
 """What every sum of every algorithm is, in words."""
 
@@ -60,6 +81,10 @@ _PHASES: Mapping[str, str] = {
     "fedprox": "training",
     "evaluate": "evaluation",
     "scores": "AUC",
+    "describe-counts": "counts and means",
+    "describe-spread": "standard deviations",
+    "describe-histogram": "quartiles",
+    "describe-site": "the site's own table",
 }
 
 
@@ -109,6 +134,17 @@ class Departure:
     def bytes(self) -> int:
         """Bytes of these numbers each time."""
         return self.numbers * BYTES_A_NUMBER
+
+
+def descriptions(study: Study) -> tuple[Departure, ...]:
+    """Return what leaves each site when the study's rows are described, in order."""
+    edges = {"edges": describe.initial_edges(study)}
+    return (
+        _departure(ALGORITHMS["describe-counts"], {}, study, 1),
+        _departure(ALGORITHMS["describe-spread"], {}, study, 1),
+        _departure(ALGORITHMS["describe-histogram"], edges, study, describe.PASSES, at_most=True),
+        _departure(ALGORITHMS["describe-site"], {}, study, 1),
+    )
 
 
 def departures(study: Study) -> tuple[Departure, ...]:

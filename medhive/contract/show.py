@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -12,7 +13,13 @@ from rich.text import Text
 from medhive.contract import explain
 from medhive.contract.candidate import Candidate
 from medhive.contract.draft import Draft
-from medhive.contract.leaving import BYTES_A_NUMBER, HEAD_BYTES, Departure, departures
+from medhive.contract.leaving import (
+    BYTES_A_NUMBER,
+    HEAD_BYTES,
+    Departure,
+    departures,
+    descriptions,
+)
 from medhive.contract.propose import FEWEST_ROWS
 from medhive.study import Outcome, Study
 
@@ -48,28 +55,10 @@ def show_departures(study: Study, console: Console) -> None:
         console,
     )
     for departure in leaving:
-        console.print()
-        console.print(Text(f"{_phase(departure)}, {_times(departure, study)}", style="bold"))
-        for part in departure.parts:
-            _item(f"{_numbers(part.numbers, departure)}: {part.words}", console)
-    table = _table("question", "numbers", "bytes", "times", "numbers in a run")
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for departure in leaving:
-        most = "≤ " if departure.at_most else ""
-        table.add_row(
-            departure.phase,
-            f"{most}{departure.numbers:,}",
-            f"{most}{departure.bytes:,}",
-            f"{most}{departure.times:,}",
-            f"{most}{departure.numbers * departure.times:,}",
-        )
+        _parts(departure, console)
+    _counted(leaving, console)
     numbers = sum(each.numbers * each.times for each in leaving)
     replies = sum(each.times for each in leaving)
-    table.add_section()
-    table.add_row("in all", "", "", f"≤ {replies:,}", f"≤ {numbers:,}", style="bold")
-    console.print()
-    console.print(table)
     _section(
         explain.Section(
             "In all",
@@ -85,15 +74,73 @@ def show_departures(study: Study, console: Console) -> None:
         ),
         console,
     )
+    _described(study, console)
     _section(explain.Section("What never leaves", _never(study)), console)
     _section(explain.Section("Who sees it", _who(study)), console)
+
+
+def _parts(departure: Departure, console: Console) -> None:
+    console.print()
+    console.print(Text(f"{_phase(departure)}, {_times(departure)}", style="bold"))
+    for part in departure.parts:
+        _item(f"{_numbers(part.numbers, departure)}: {part.words}", console)
+
+
+def _counted(leaving: Sequence[Departure], console: Console) -> None:
+    table = _table("question", "numbers", "bytes", "times", "numbers in all")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for departure in leaving:
+        most = "≤ " if departure.at_most else ""
+        table.add_row(
+            departure.phase,
+            f"{most}{departure.numbers:,}",
+            f"{most}{departure.bytes:,}",
+            f"{most}{departure.times:,}",
+            f"{most}{departure.numbers * departure.times:,}",
+        )
+    numbers = sum(each.numbers * each.times for each in leaving)
+    replies = sum(each.times for each in leaving)
+    table.add_row("in all", "", "", f"≤ {replies:,}", f"≤ {numbers:,}", style="bold")
+    console.print()
+    console.print(table)
+
+
+def _described(study: Study, console: Console) -> None:
+    low = study.privacy.min_cell
+    _section(
+        explain.Section(
+            "What leaves if the rows are described (medhive describe)",
+            (
+                "A description (Table 1) is asked for apart from a run, over all rows whose outcome"
+                " is known. The server sees these sums too, one site at a time:",
+            ),
+        ),
+        console,
+    )
+    for departure in descriptions(study):
+        _parts(departure, console)
+    _counted(descriptions(study), console)
+    _section(
+        explain.Section(
+            "About a description",
+            (
+                "The intervals get narrow around the quartiles, so that single values can be read"
+                " there, without saying whose.",
+                "A site shows a table of its own only where it has allowed that; if not, these"
+                " numbers say so, and which columns it lacks. Counts below"
+                f" {low} (min-cell) are hidden.",
+            ),
+        ),
+        console,
+    )
 
 
 def _never(study: Study) -> tuple[str, ...]:
     return (
         "Rows, files, and columns that the study does not name.",
-        "The server gets no sums from a site with fewer than"
-        f" {study.privacy.min_rows} training rows (min-rows).",
+        f"In a run, any sum of a site with fewer than {study.privacy.min_rows} training rows"
+        " (min-rows).",
     )
 
 
@@ -164,9 +211,9 @@ def _phase(departure: Departure) -> str:
     return departure.phase[0].upper() + departure.phase[1:]
 
 
-def _times(departure: Departure, study: Study) -> str:
+def _times(departure: Departure) -> str:
     if departure.at_most:
-        return f"up to {departure.times} times at the end"
+        return f"up to {departure.times} times"
     if departure.times == 1:
         return "once"
     return f"{departure.times} times, once a round"

@@ -9,13 +9,15 @@ from typing import get_args
 import pytest
 from rich.console import Console
 
-from medhive.client.answer import Site
-from medhive.contract.leaving import FIELDS, HEAD_BYTES, departures
+from medhive.client.answer import Site, Tables
+from medhive.contract.leaving import FIELDS, HEAD_BYTES, departures, descriptions
 from medhive.contract.show import show_departures
-from medhive.data.site import load_site
-from medhive.flower.wire import Reply, Task, encode_reply
-from medhive.learning.registry import ALGORITHMS
+from medhive.data.site import SiteData, load_site
+from medhive.flower.wire import JOIN_TO_DESCRIBE, Reply, Task, encode_reply
+from medhive.learning import describe
+from medhive.learning.registry import ALGORITHMS, DESCRIPTIONS
 from medhive.learning.scores import initial_edges
+from medhive.rows import Array
 from medhive.server.rounds import RoundRecord, run_rounds
 from medhive.simulation.inline import LocalExchange
 from medhive.study import Strategy, Study
@@ -37,8 +39,11 @@ class Silent:
 class Recording(Site):
     """A real site that notes each of its replies as it leaves."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(name, lambda study: load_site(HEART_SITES[name], study, name))
+    def __init__(self, name: str, tables: Tables | None = None) -> None:
+        def load(study: Study, *, keep_missing: bool = False) -> SiteData:
+            return load_site(HEART_SITES[name], study, name, keep_missing=keep_missing)
+
+        super().__init__(name, load, tables=tables)
         self.replies: list[Reply] = []
 
     def answer(self, task: Task) -> Reply:
@@ -103,15 +108,35 @@ def test_the_first_histograms_are_as_large_as_said() -> None:
     assert len(first.sums.vector) == said.numbers
 
 
-def test_every_sum_of_every_algorithm_has_its_words() -> None:
-    """No algorithm, and no field of one, can be added without saying what it is."""
+def test_what_is_said_of_a_description_is_what_leaves() -> None:
+    """A real site's answers to a description have the sums that are announced, and no others."""
     contract = study()
-    state = {"edges": initial_edges()}
-    layouts = {
-        name: [field for field, _ in algorithm.layout(state, contract)]
-        for name, algorithm in ALGORITHMS.items()
-    }
+    site = Recording("va", tables=Tables(allowed=True))
+    state: dict[str, Array] = {}
+    said = descriptions(contract)
+    assert {each.kind for each in said} == DESCRIPTIONS
+    site.answer(Task(JOIN_TO_DESCRIBE, 0, 0, contract.canonical))
+    for each in said:
+        reply = site.answer(Task(each.kind, 0, 0, contract.canonical, state))
+        state = ALGORITHMS[each.kind].update(state, reply.sums, contract)
+        found = [size((field,)) for field in reply.sums.layout]
+        assert found == [part.numbers for part in each.parts], each.kind
+        assert len(encode_reply(reply)) - 8 * len(reply.sums.vector) < HEAD_BYTES
+    assert len(site.replies[0].sums.vector) == 0
+
+
+def test_every_sum_of_every_algorithm_has_its_words() -> None:
+    """No algorithm, and no field of one, can be added without saying what it is and when."""
+    contract = study()
+    layouts = {}
+    for name, algorithm in ALGORITHMS.items():
+        edges = describe.initial_edges(contract) if name in DESCRIPTIONS else initial_edges()
+        layouts[name] = [field for field, _ in algorithm.layout({"edges": edges}, contract)]
     assert {name: list(words) for name, words in FIELDS.items()} == layouts
+    told = {each.kind for each in descriptions(contract)}
+    for strategy in get_args(Strategy):
+        told |= {each.kind for each in departures(study(strategy=strategy))}
+    assert told == set(ALGORITHMS)
 
 
 def printed(contract: Study) -> str:
@@ -127,6 +152,7 @@ def test_it_says_who_sees_the_sums() -> None:
     assert "The server sees each site's sums one by one" in text
     assert "unmasked, inside TLS" in text
     assert "What never leaves - Rows" in text
+    assert "The server sees these sums too, one site at a time" in text
 
 
 def test_it_adds_up() -> None:
