@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from medhive.cli.options import home
+from medhive.errors import Place, SettingError
 
 
 def client(
@@ -44,8 +45,19 @@ def client(
         typer.Option(
             envvar="MEDHIVE_DATA",
             metavar="FILE",
-            help="The site's rows, a CSV file. It is read here and never leaves.",
+            help="The site's rows, a CSV or Parquet file. It is read here and never leaves.",
             show_default="bundled public rows, for an open demo",
+        ),
+    ] = None,
+    site_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--site",
+            envvar="MEDHIVE_SITE_FILE",
+            metavar="SITE.toml",
+            help="In place of --data: the hospital's own file, which says where the rows are (a"
+            " file, a database), how they are coded, and what the hospital allows.",
+            show_default=False,
         ),
     ] = None,
     ca: Annotated[
@@ -102,14 +114,22 @@ def client(
     from medhive.client.answer import Tables
     from medhive.client.joining import find_place, resolve_site
     from medhive.client.runtime import ClientSettings, run_client
+    from medhive.data.sitefile import read_site_file
     from medhive.studyfile import read_study
 
+    if data is not None and site_file is not None:
+        raise SettingError(
+            "both --data and --site say where the rows are",
+            place=Place(setting="--site"),
+            next_step="leave one out (MEDHIVE_DATA and MEDHIVE_SITE_FILE count as well)",
+        )
+    rows = data if site_file is None else read_site_file(site_file)
     asked = resolve_site(
         home(),
         join=join,
         server=server,
         site=site,
-        data=data,
+        data=rows,
         ca=ca,
         site_home=site_home,
         give_up_after=give_up_after,
@@ -123,7 +143,7 @@ def client(
     settings = ClientSettings(
         server=place.address,
         site=place.site,
-        data=data,
+        data=rows,
         root_certificates=place.root_certificates,
         key=place.key,
         pinned=pinned,

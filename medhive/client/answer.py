@@ -90,6 +90,9 @@ class Site:
             return self._reply(task, _digest(task.contract), 0, EMPTY)
         describing = task.kind == JOIN_TO_DESCRIBE or task.kind in DESCRIPTIONS
         study, data = self._prepare(task.contract, describing)
+        most = data.limits.max_rounds
+        if most is not None and task.round > most:
+            raise RefusalError("the server asks for more rounds than this site's own limit")
         if task.kind in (JOIN, JOIN_TO_DESCRIBE):
             return self._reply(task, study.sha256, len(data.train), EMPTY)
         algorithm = ALGORITHMS.get(task.kind)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from medhive.data.sitefile import SiteFile
 from medhive.errors import IdentityError, Place, SettingError
 from medhive.flower.wire import NAME_STEP, SITE_NAME
 from medhive.identity.enrolment import Enrolled, enrol
@@ -69,7 +70,7 @@ def resolve_site(
     join: str | None,
     server: str | None,
     site: str | None,
-    data: Path | None,
+    data: Path | SiteFile | None,
     ca: Path | None,
     site_home: Path | None,
     give_up_after: float | None = None,
@@ -93,7 +94,7 @@ def resolve_site(
         raise SettingError(
             "a site that joins with a code brings its own rows",
             place=Place(setting="--data"),
-            next_step="add --data FILE",
+            next_step="add --data FILE or --site SITE.toml",
         )
     name = code.site if code is not None else site or _only_site(home, site_home)
     if SITE_NAME.fullmatch(name) is None:

@@ -16,7 +16,8 @@ from medhive.client.app import client_app
 from medhive.client.public import public_error
 from medhive.data.bundled import load_demo
 from medhive.data.site import SiteData, load_site
-from medhive.data.sources import read_csv
+from medhive.data.sitefile import SiteFile
+from medhive.data.sources import open_source
 from medhive.errors import FederationError, MedHiveError, Place, SettingError
 from medhive.flower.node import Node
 from medhive.flower.wire import Reply, Task, decode_reply, decode_task, from_message
@@ -33,8 +34,9 @@ class ClientSettings:
         ``host:port``.
     site : str
         Name of the site.
-    data : Path or None
-        The site's rows; bundled public ones where there are none.
+    data : Path, SiteFile or None
+        The site's rows, or the file that says where they are; bundled public ones where there
+        are none.
     root_certificates : bytes or None
         PEM of the study's certificate authority; None trusts whoever answers.
     key : EllipticCurvePrivateKey
@@ -49,7 +51,7 @@ class ClientSettings:
 
     server: str
     site: str
-    data: Path | None
+    data: Path | SiteFile | None
     root_certificates: bytes | None
     key: ec.EllipticCurvePrivateKey
     pinned: str | None = None
@@ -75,12 +77,12 @@ def run_client(
     """
     if settings.data is not None:
         # what is wrong with the file itself is said before anything connects
-        read_csv(settings.data)
+        open_source(settings.data)
     elif settings.root_certificates is not None:
         raise SettingError(
             "this site is enrolled, and brings no rows",
             place=Place(setting="--data"),
-            next_step="add --data FILE",
+            next_step="add --data FILE or --site SITE.toml",
         )
     load = partial(_load, settings, say)
     site = Site(settings.site, load, settings.pinned, tables=settings.tables)
@@ -132,6 +134,8 @@ def _load(
     if data.test is not None:
         used += f"; {len(data.test)} of them held out for evaluation"
     say(used)
+    for note in data.notes:
+        say(note)
     if data.unused:
         say(f"columns of the file that the study does not use: {', '.join(data.unused)}")
     return data

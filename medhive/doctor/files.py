@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from medhive.data.site import load_site
-from medhive.data.sources import read_csv
+from medhive.data.sources import open_source
 from medhive.doctor.finding import Finding, green, grey, red
 from medhive.errors import DataError, MedHiveError, StudyError
 from medhive.studyfile import read_study
@@ -89,7 +89,7 @@ def check_data(data: Path | None, study: Path | None, site: str) -> Finding:
                 f"{data} fits the study {contract.study.name}: {loaded.n_rows} rows, {used} used",
                 ticket=f"fits the study {contract.study.name}",
             )
-        table = read_csv(data)
+        table = open_source(data)
         rows = sum(batch.num_rows for batch in table.batches(table.names))
     except StudyError as error:
         return red(DATA, str(error), error.next_step or "correct the study file")
