@@ -29,6 +29,7 @@ RunConfig = Annotated[
     typer.Option(
         "--run-config",
         "-c",
+        envvar="MEDHIVE_RUN_CONFIG",
         metavar="'KEY=VALUE …'",
         help="Override keys of \\[run], as in Flower: \"num-server-rounds=10 strategy='fedprox'\".",
         show_default=False,

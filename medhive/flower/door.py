@@ -37,8 +37,8 @@ MAX_STRANGERS_BODY = 8 * 1024
 MAX_BODY = 1 * 2**20
 MAX_OBJECT = 64 * 2**20
 MAX_HELD = 512 * 2**20
-"""Bytes of a request's head; connections; files, for those without TLS too; bytes of a stranger's body, of a site's, of one
-that brings sums, and of all that are being read at one moment."""
+"""Bytes of a request's head; connections; files, for connections without TLS too; bytes of a
+stranger's body, of a site's, of one that brings sums, and of all that are read at one moment."""
 
 KNOWN = "public_key"
 """Where a request's state has the key of the site that it came from."""
