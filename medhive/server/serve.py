@@ -93,6 +93,8 @@ def serve(settings: ServerSettings, console: Console) -> None:
             _run_once(settings, link, console)
             if not settings.serve_forever:
                 return
+            # a server that stays for years shows a certificate that is still good
+            prepare_server(settings.files.home, settings.names, datetime.now(UTC))
             _print(console, "ready for the next run")
 
 

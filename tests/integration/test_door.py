@@ -154,6 +154,16 @@ def test_nothing_but_fleet_enrolment_and_health_is_served(house: House) -> None:
     assert asked > 60
 
 
+def test_nobody_speaks_for_another_address(house: House) -> None:
+    """What a stranger says about where it comes from is not written into the log."""
+    with house.http() as client:
+        lie = {"x-forwarded-for": "192.0.2.7", "forwarded": "for=192.0.2.7"}
+        assert knock(client, TAKE, lie | signed(new_key(), TAKE)) == "unknown-key"
+    house.refused("unknown-key")
+    assert [line for line in house.log if "192.0.2.7" in line] == []
+    assert any("from 127.0.0.1: unknown-key" in line for line in house.log)
+
+
 # --- sizes ----------------------------------------------------------------------------------------
 
 TEN_GB = 10 * 10**9
