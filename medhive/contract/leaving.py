@@ -67,6 +67,7 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
         "shown": "whether the site shows a table of its own",
         "floor": "the smallest count that it shows",
         "cells": "its own counts, where they are not hidden",
+        "outcome": "its rows without and with the event, where they are not hidden",
         "mean": "its own means, where they are not hidden",
         "sd": "its own standard deviations, where they are not hidden",
         "absent": "whether it lacks the column, for each feature",
