@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fastapi import APIRouter, Request
-from fastapi.responses import Response
 from flwr.proto.fleet_pb2 import PullMessagesRequest, PushMessagesRequest
 from flwr.proto.message_pb2 import (
     ConfirmMessageReceivedRequest,
@@ -20,16 +18,19 @@ from flwr.proto.message_pb2 import (
 from flwr.proto.node_pb2 import Node
 from flwr.server.superlink.linkstate import LinkState
 from flwr.supercore.constant import NodeStatus
+from flwr.supercore.error import FlowerError
 from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
 from flwr.superlink.servicer.fleet import fleet_handlers
 from google.protobuf.message import DecodeError
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from medhive.errors import ProtocolError
 from medhive.flower.door import refusal
 from medhive.flower.mailbox import Mailbox
-from medhive.flower.wire import BRING, NOT_CONNECTED, TAKE, pack_parts, unpack_parts
+from medhive.flower.wire import BRING, NOT_CONNECTED, RUN_OVER, TAKE, pack_parts, unpack_parts
 
 
 class OwnReplies:
@@ -54,37 +55,48 @@ class OwnReplies:
         await self._app(scope, receive, send)
 
 
-def courier(state: LinkState, mailbox: Mailbox) -> APIRouter:
-    """Return the two routes; they stand behind the admission of signed requests."""
-    routes = APIRouter()
+class Courier:
+    """Serve the two routes, before Flower's own middlewares, which they do not need.
 
-    async def serve(
-        request: Request, work: Callable[[int, bytes], bytes], *, wait: bool
-    ) -> Response:
-        node_id = state.get_node_id_by_public_key(request.state.public_key)
-        if node_id is None or not state.get_node_info(
+    It stands behind the admission of signed requests, which says whose key it was.
+    """
+
+    def __init__(self, app: ASGIApp, state: LinkState, mailbox: Mailbox) -> None:
+        self._app = app
+        self._state = state
+        self._mailbox = mailbox
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http" or scope["path"] not in (TAKE, BRING):
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        if request.method != "POST":
+            answer: Response = refusal(405, "unreadable", "the request cannot be read")
+        elif scope["path"] == TAKE:
+            answer = await self._serve(request, lambda node_id, _: _take(self._state, node_id))
+        else:
+            answer = await self._serve(request, lambda *work: _bring(self._state, *work))
+        await answer(scope, receive, send)
+        if scope["path"] == BRING:
+            self._mailbox.tell()
+
+    async def _serve(self, request: Request, work: Callable[[int, bytes], bytes]) -> Response:
+        node_id = self._state.get_node_id_by_public_key(request.state.public_key)
+        if node_id is None or not self._state.get_node_info(
             node_ids=[node_id], statuses=[NodeStatus.ONLINE]
         ):
             return refusal(401, NOT_CONNECTED, "this site has to connect first")
-        if wait:
-            await mailbox.mail_for(node_id)
+        if request.url.path == TAKE:
+            await self._mailbox.mail_for(node_id)
         try:
             answer = await run_in_threadpool(work, node_id, await request.body())
         except (ProtocolError, DecodeError, ValueError, IndexError):
             return refusal(400, "unreadable", "the request cannot be read")
+        except FlowerError:
+            return refusal(403, RUN_OVER, "the run that this belongs to is over")
         return Response(answer, media_type="application/octet-stream")
-
-    @routes.post(TAKE)
-    async def take(request: Request) -> Response:
-        return await serve(request, lambda node_id, _: _take(state, node_id), wait=True)
-
-    @routes.post(BRING)
-    async def bring(request: Request) -> Response:
-        answer = await serve(request, lambda *work: _bring(state, *work), wait=False)
-        mailbox.tell()
-        return answer
-
-    return routes
 
 
 def _take(state: LinkState, node_id: int) -> bytes:

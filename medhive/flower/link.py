@@ -40,7 +40,7 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from medhive.errors import FederationError, Place, SettingError
 from medhive.flower import door
 from medhive.flower.admission import Admission, AdmissionMiddleware, Anyone, Refusals
-from medhive.flower.courier import OwnReplies, courier
+from medhive.flower.courier import Courier, OwnReplies
 from medhive.flower.grid import LinkGrid
 from medhive.flower.mailbox import Mailbox, MailboxMiddleware
 from medhive.flower.signed import Verifier
@@ -105,8 +105,9 @@ class Link:
                 known=self._know,
                 for_strangers=frozenset({HEALTH}.union(*map(_paths, routes))),
             ),
+            Middleware(Courier, state=self._state, mailbox=self._mailbox),
         )
-        for router in (courier(self._state, self._mailbox), *routes):
+        for router in routes:
             app.include_router(router)
         app.state.linkstate_factory = factory
         # Flower then refuses to register nodes by itself; a node is made when its key is admitted

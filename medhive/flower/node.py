@@ -41,7 +41,14 @@ from google.protobuf.message import DecodeError
 
 from medhive.errors import FederationError, IdentityError, Place, ProtocolError, SettingError
 from medhive.flower.signed import PUBLIC_KEY, SigningInterceptor, sign
-from medhive.flower.wire import BRING, NOT_CONNECTED, TAKE, pack_parts, unpack_parts
+from medhive.flower.wire import (
+    BRING,
+    NOT_CONNECTED,
+    RUN_OVER,
+    TAKE,
+    pack_parts,
+    unpack_parts,
+)
 
 HEARTBEAT = 10
 """Seconds that the server is promised between two signs of life; Flower's smallest."""
@@ -172,6 +179,10 @@ class Node:
         except _Forgotten:
             self._connect()
             return None
+        except IdentityError as error:
+            if error.reason == RUN_OVER:
+                return None
+            raise
         if not parts:
             return None
         head, *contents = parts
@@ -209,6 +220,9 @@ class Node:
         except _Forgotten:
             # the run that asked for it is no more
             self._connect()
+        except IdentityError as error:
+            if error.reason != RUN_OVER:
+                raise
 
     def _close(self) -> None:
         self._client.close()

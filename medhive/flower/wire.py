@@ -28,6 +28,9 @@ TAKE, BRING = "/v1/fleet/take", "/v1/fleet/bring"
 JOIN, JOIN_TO_DESCRIBE = "join", "describe-join"
 """Tasks that ask a site to take part: with the rows that a model uses, or with all of them."""
 
+RUN_OVER = "run-over"
+"""Why a reply is not taken any more, or a task not handed out."""
+
 NOT_CONNECTED = "not-connected"
 """Why a site is not served there that the server, started again or tired of waiting, forgot."""
 

@@ -36,7 +36,7 @@ INTERNALS = {
     "flwr.server.superlink.linkstate": "LinkState",
     "flwr.supercore.constant": "FLEET_HTTP_PUBLIC_KEY_HEADER FLWR_IN_MEMORY_DB_NAME"
     " NOOP_FEDERATION_ID NodeStatus TaskType",
-    "flwr.supercore.error": "http_error_translator",
+    "flwr.supercore.error": "FlowerError http_error_translator",
     "flwr.supercore.inflatable.inflatable_object": "UnexpectedObjectContentError"
     " get_all_nested_objects get_object_tree iterate_object_tree no_object_id_recompute",
     "flwr.supercore.inflatable.inflatable_utils": "inflate_object_from_contents",
