@@ -243,7 +243,7 @@ CASES = [
     ),
     Case(
         _unsigned, "unsigned", Verifier, "verify",
-        'raise Forged("unsigned"', 'return Forged("unsigned"',
+        'raise Forged("unsigned", "the request is not signed by a site") from None', "return",
     ),
     Case(_replayed, "replayed", Verifier, "_first", "mark in self._seen", "False"),
     Case(_old, "old", Verifier, "verify", "if not abs(now - signed_at) <= WINDOW:", "if False:"),
