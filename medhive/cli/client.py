@@ -115,6 +115,7 @@ def client(
     from medhive.client.joining import find_place, resolve_site
     from medhive.client.runtime import ClientSettings, run_client
     from medhive.data.sitefile import read_site_file
+    from medhive.data.sources import open_source
     from medhive.studyfile import read_study
 
     if data is not None and site_file is not None:
@@ -139,6 +140,9 @@ def client(
         typer.echo(f"{asked.site}: {sentence}")
 
     pinned = None if study is None else read_study(study).sha256
+    if rows is not None:
+        # a file that cannot be read is told before a join code is used up
+        open_source(rows)
     place = find_place(asked, say)
     settings = ClientSettings(
         server=place.address,

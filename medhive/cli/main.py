@@ -20,6 +20,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
+    # every option is an environment variable too: MEDHIVE_COMMAND_OPTION where none is named
+    context_settings={"auto_envvar_prefix": "MEDHIVE"},
     epilog="Exit codes: 0 done, 1 internal error, 2 input cannot be used, 3 protocol,"
     " 4 refused by a site, 5 the federation could not finish, 130 stopped by you,"
     " 143 stopped by the system.",

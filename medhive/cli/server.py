@@ -74,6 +74,15 @@ def server(
             show_default=False,
         ),
     ] = None,
+    mlflow_public: Annotated[
+        str | None,
+        typer.Option(
+            envvar="MEDHIVE_MLFLOW_PUBLIC",
+            metavar="URL",
+            help="Address under which people reach the MLflow server, for the link to the run.",
+            show_default="that of --mlflow",
+        ),
+    ] = None,
     mlflow_check: Annotated[
         bool,
         typer.Option(
@@ -212,6 +221,7 @@ def server(
         open_demo=open_demo,
         output=output,
         mlflow=mlflow or f"sqlite:///{(output / 'mlflow.db').absolute()}",
+        mlflow_public=mlflow_public,
         join_timeout=join_timeout,
         serve_forever=serve_forever,
         tunnel=tunnel_settings if tunnelled else None,

@@ -17,7 +17,6 @@ from medhive.client.public import public_error
 from medhive.data.bundled import load_demo
 from medhive.data.site import SiteData, load_site
 from medhive.data.sitefile import SiteFile
-from medhive.data.sources import open_source
 from medhive.errors import FederationError, MedHiveError, Place, SettingError
 from medhive.flower.node import Node
 from medhive.flower.wire import Reply, Task, decode_reply, decode_task, from_message
@@ -75,10 +74,7 @@ def run_client(
     FederationError
         If the server ended the run before there was a result.
     """
-    if settings.data is not None:
-        # what is wrong with the file itself is said before anything connects
-        open_source(settings.data)
-    elif settings.root_certificates is not None:
+    if settings.data is None and settings.root_certificates is not None:
         raise SettingError(
             "this site is enrolled, and brings no rows",
             place=Place(setting="--data"),

@@ -55,6 +55,8 @@ class ServerSettings:
         Folder under which each run gets its own.
     mlflow : str
         Address of MLflow's store.
+    mlflow_public : str or None
+        Address under which people reach MLflow, where it is another one.
     join_timeout : float
         Seconds to wait for enough sites.
     serve_forever : bool
@@ -73,6 +75,7 @@ class ServerSettings:
     open_demo: bool
     output: Path
     mlflow: str
+    mlflow_public: str | None
     join_timeout: float
     serve_forever: bool
     tunnel: TunnelSettings | None = field(default=None)
@@ -207,12 +210,12 @@ def _run_once(settings: ServerSettings, link: Link, console: Console) -> None:
     finally:
         link.finish_run(grid)
         delivered = tracking.close(MLFLOW_GRACE)
-    for line in _conclusion(results[0], folder, settings.mlflow, tracking, delivered):
+    for line in _conclusion(results[0], folder, settings, tracking, delivered):
         _print(console, line)
 
 
 def _conclusion(
-    result: Result, folder: Path, uri: str, tracking: Tracking, delivered: bool
+    result: Result, folder: Path, settings: ServerSettings, tracking: Tracking, delivered: bool
 ) -> list[str]:
     metrics = result.metrics
     numbers = ", ".join(
@@ -222,10 +225,19 @@ def _conclusion(
     )
     lines = [f"result on {result.evaluated_on} of {len(result.sites)} sites: {numbers}"]
     lines += [f"note: {warning}" for warning in result.warnings]
-    lines += [f"{FOLDER_LINE} {folder}", f"MLflow: {tracking.run_url or uri}"]
+    lines += [f"{FOLDER_LINE} {folder}", f"MLflow: {_page(settings, tracking.run_url)}"]
     if not delivered:
         lines.append(f"{tracking.health}; what is missing stays in {folder / 'outbox.jsonl'}")
     return lines
+
+
+def _page(settings: ServerSettings, page: str | None) -> str:
+    """Return the address of the run's page as people reach it, or of the store."""
+    if page is None:
+        return settings.mlflow
+    if settings.mlflow_public is None:
+        return page
+    return settings.mlflow_public.rstrip("/") + page[page.index("/#/") :]
 
 
 def _print(console: Console, line: str) -> None:
