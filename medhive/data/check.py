@@ -77,7 +77,7 @@ def check(
     Raises
     ------
     DataError
-        At the first offending line of every kind of fault, or if no complete row is left.
+        At the first offending line of every kind of fault, or if no row can be used.
     """
     how = how or plan(None, study, source.names)
     unused = _check_header(source, study, how, lenient)
@@ -86,7 +86,7 @@ def check(
     outcome = study.study.outcome.column
     readers = {f.name: feature_reader(f, how.recodes[f.name]) for f in study.features}
     readers[outcome] = outcome_reader(study.study.outcome, how.recodes[outcome])
-    parts: dict[str, list[Array]] = {name: [] for name in there}
+    found = {name: _Column(source.n_rows or 0) for name in there}
     faults = Faults(source)
     n_read = 0
     with (reading or Reading()).stage(f"reading {_short(source)}", source.n_rows) as stage:
@@ -101,11 +101,11 @@ def check(
                 cells = batch.column(column)
                 if lenient and name != outcome:
                     tolerated = Tolerated(len(rows))
-                    parts[name].append(tolerated.mark(readers[name](cells, tolerated)))
+                    found[name].extend(tolerated.mark(readers[name](cells, tolerated)))
                 else:
-                    parts[name].append(readers[name](cells, Required(faults, column, rows)))
+                    found[name].extend(readers[name](cells, Required(faults, column, rows)))
     faults.raise_if_any()
-    values = {name: np.concatenate(parts.pop(name)) for name in list(parts)}
+    values = {name: column.values for name, column in found.items()}
     n_rows = len(values[outcome])
     if not n_rows:
         raise DataError(
@@ -122,6 +122,33 @@ def check(
     return checked
 
 
+class _Column:
+    """Numbers of one column, gathered in one piece of memory.
+
+    A list of batches would keep the memory that they were read into, and need twice as much when
+    it is joined.
+    """
+
+    def __init__(self, expected: int) -> None:
+        self._memory = np.empty(max(expected, 1))
+        self._n = 0
+
+    def extend(self, values: Array) -> None:
+        """Add the numbers of a batch."""
+        end = self._n + len(values)
+        if end > len(self._memory):
+            larger = np.empty(2 * end)
+            larger[: self._n] = self.values
+            self._memory = larger
+        self._memory[self._n : end] = values
+        self._n = end
+
+    @property
+    def values(self) -> Array:
+        """The numbers so far."""
+        return self._memory[: self._n]
+
+
 def _short(source: Source) -> str:
     return str(source.file).rpartition("/")[2] or "the rows"
 
@@ -135,7 +162,9 @@ def _check_header(source: Source, study: Study, how: Plan, lenient: bool) -> tup
     absent = [recode for recode in recodes if recode.column not in source.names]
     unused = tuple(name for name in source.names if name not in how.read)
     if absent:
-        steps = [_did_you_mean(recode.name, unused, how) for recode in absent]
+        taken = {recode.column for recode in how.recodes.values()}
+        free = [name for name in source.names if name not in taken]
+        steps = [_did_you_mean(recode.name, free, how) for recode in absent]
         also = ", ".join(recode.column for recode in absent[1:])
         raise DataError(
             f"the column is missing{f'; so are {also}' if also else ''}",
@@ -170,7 +199,7 @@ def _require_rows(source: Source, study: Study, how: Plan, checked: Checked, len
             place=Place(file=source.file, column=how.recodes[outcome].column),
             next_step="fill in the outcome",
         )
-    if not lenient and not checked.complete.any():
+    if study.run.missing == "drop" and not lenient and not checked.complete.any():
         missing = checked.missing
         worst = max(missing, key=lambda name: missing[name])
         raise DataError(

@@ -63,7 +63,7 @@ def read_numbers(cells: pa.Array, recode: Recode, spot: Spot) -> Array:
         spot.add(
             np.isinf(values),
             lambda i: f"{shown(cells[i])} is not a finite number",
-            "correct the value, or leave the field empty if it is unknown",
+            "correct the number, or leave the field empty if it is unknown",
         )
     for word in recode.missing:
         try:
@@ -134,7 +134,7 @@ def _add_faults(
     spot.add(
         infinite,
         lambda i: f"{shown(text[i])} is not a finite number",
-        "correct the value, or leave the field empty if it is unknown",
+        "correct the number, or leave the field empty if it is unknown",
     )
     if sign.any():
         spot.add(sign, lambda i: f"{shown(text[i])} is not a number: {cause}", step)
@@ -160,7 +160,7 @@ def _read_continuous(feature: Feature, recode: Recode, cells: pa.Array, spot: Sp
             return f"{value} is outside the study's range {low:g} to {high:g}"
 
         spot.add(
-            (values < low) | (values > high),
+            np.isfinite(values) & ((values < low) | (values > high)),
             cause,
             "correct the value, or leave the field empty if it is unknown",
         )
