@@ -18,7 +18,9 @@ _MOST_TOLD = 6
 
 
 @dataclass
-class _Fault:
+class Fault:
+    """One kind of fault in one column: the first row, from 0, its cause, and how many rows."""
+
     row: int
     column: str
     cause: str
@@ -35,7 +37,7 @@ class Faults:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._found: dict[tuple[str, str], _Fault] = {}
+        self._found: dict[tuple[str, str], Fault] = {}
 
     def add(
         self,
@@ -66,7 +68,7 @@ class Faults:
         fault = self._found.get((column, step))
         if fault is None:
             first = int(np.argmax(faulty))
-            self._found[column, step] = _Fault(int(rows[first]), column, cause(first), count)
+            self._found[column, step] = Fault(int(rows[first]), column, cause(first), count)
         else:
             fault.n_rows += count
 
@@ -77,26 +79,43 @@ class Faults:
         ------
         DataError
         """
-        if not self._found:
+        found = self.listed()
+        if not found:
             return
-        found = sorted(self._found.items(), key=lambda item: item[1].row)
-        lines = self._source.lines_of([fault.row for _, fault in found])
-        ((_, step), first), line = found[0], lines[0]
-        counts = self._source.counts
+        first, place, step = found[0]
         others = [
-            f'{counts} {number}, column "{fault.column}": {fault}'
-            for (_, fault), number in zip(found[1:_MOST_TOLD], lines[1:_MOST_TOLD], strict=True)
+            f'{_numbered(where)}, column "{fault.column}": {fault}'
+            for fault, where, _ in found[1:_MOST_TOLD]
         ]
         if len(found) > _MOST_TOLD:
             others.append(f"{len(found) - _MOST_TOLD} more kinds of fault")
         cause = f"{first}. Also {'; '.join(others)}" if others else str(first)
-        place = Place(
-            file=self._source.file,
-            line=line if counts == "line" else None,
-            row=line if counts == "row" else None,
-            column=first.column,
-        )
         raise DataError(cause, place=place, next_step=step)
+
+    def listed(self) -> list[tuple[Fault, Place, str]]:
+        """Return every kind of fault, the place of its first row and the next step, in order."""
+        if not self._found:
+            return []
+        found = sorted(self._found.items(), key=lambda item: item[1].row)
+        numbers = self._source.lines_of([fault.row for _, fault in found])
+        by_line = self._source.counts == "line"
+        return [
+            (
+                fault,
+                Place(
+                    file=self._source.file,
+                    line=number if by_line else None,
+                    row=None if by_line else number,
+                    column=fault.column,
+                ),
+                step,
+            )
+            for ((_, step), fault), number in zip(found, numbers, strict=True)
+        ]
+
+
+def _numbered(place: Place) -> str:
+    return f"line {place.line}" if place.line is not None else f"row {place.row}"
 
 
 class Spot(Protocol):

@@ -27,13 +27,13 @@ class SiteData:
     site : str
         Name of the site.
     train : Rows
-        Complete rows that the model is fitted to.
+        Rows that the model is fitted to; NaN where a value is missing that is to be filled.
     test : Rows or None
-        Complete rows held out for evaluation.
+        Rows held out for evaluation.
     n_rows : int
         Rows in the file, those that the site's filter leaves out not counted.
     n_dropped : int
-        Rows left out because a value was missing.
+        Rows left out because the outcome, or a value that is not to be filled, was missing.
     missing : dict of str to int
         Rows without a value, per column of the contract.
     unused : tuple of str
@@ -96,7 +96,7 @@ def load_site(
     """
     settings = site_file_of(data) if isinstance(data, Path) else data
     limits = Limits() if settings is None else settings.settings.limits
-    _require_allowed(limits, study)
+    require_allowed(limits, study)
     with Reading() as reading:
         source = open_source(settings or data, reading)
         how = plan(settings, study, source.names)
@@ -124,7 +124,13 @@ def load_site(
     return SiteData(site, train, test, n_rows, n_dropped, missing, unused, notes, limits)
 
 
-def _require_allowed(limits: Limits, study: Study) -> None:
+def require_allowed(limits: Limits, study: Study) -> None:
+    """Require that a site's own limits allow what the study does.
+
+    Raises
+    ------
+    RefusalError
+    """
     run = study.run
     if limits.strategies is not None and run.strategy not in limits.strategies:
         raise RefusalError(

@@ -32,13 +32,18 @@ def split(rows: Rows, fraction: float, seed: int, site: str) -> tuple[Rows, Rows
         out.
     """
     n = len(rows)
-    n_test = min(math.floor(n * fraction + 0.5), n - 1)
-    if n_test <= 0:
+    n_test = n_held_out(n, fraction)
+    if not n_test:
         return rows, None
     name = int.from_bytes(hashlib.sha256(site.encode()).digest(), "big")
     held_out = np.zeros(n, dtype=np.bool_)
     held_out[np.random.default_rng([seed, name]).permutation(n)[:n_test]] = True
     return _take(rows, ~held_out), _take(rows, held_out)
+
+
+def n_held_out(n: int, fraction: float) -> int:
+    """Return how many of `n` rows are held out."""
+    return max(0, min(math.floor(n * fraction + 0.5), n - 1))
 
 
 def _take(rows: Rows, mask: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Rows:

@@ -190,7 +190,7 @@ def convert(
     if first.dimensionality == second.dimensionality:
         return _linear(source, target, {})
     if molar_mass is None:
-        found = named or _by_column(column)
+        found = named or analyte_of(column)
         if not _differ_by_moles(first, second):
             raise UnitError(f"{source} cannot be converted to {target}", "correct the unit")
         if found is None:
@@ -208,7 +208,7 @@ def convert(
     return _linear(source, target, {"mw": mass}, how)
 
 
-def _by_column(column: str) -> Analyte | None:
+def analyte_of(column: str) -> Analyte | None:
     """Return the analyte that a column's name means, if it means just one."""
     words = [word for word in re.split(r"[^a-z0-9]+", column.casefold()) if word]
     while words and words[-1] in _NO_ANALYTE and len(words) > 1:
