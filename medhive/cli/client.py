@@ -96,6 +96,15 @@ def client(
             " its own; small counts stay hidden.",
         ),
     ] = False,
+    allow_drop: Annotated[
+        bool,
+        typer.Option(
+            "--allow-drop",
+            envvar="MEDHIVE_ALLOW_DROP",
+            help="Leave out rows in which a feature breaks the contract, and say how many, instead"
+            " of taking no part. See medhive data check.",
+        ),
+    ] = False,
     give_up_after: Annotated[
         float | None,
         typer.Option(
@@ -125,6 +134,12 @@ def client(
             next_step="leave one out (MEDHIVE_DATA and MEDHIVE_SITE_FILE count as well)",
         )
     rows = data if site_file is None else read_site_file(site_file)
+    if allow_drop and rows is None:
+        raise SettingError(
+            "there are no rows of this site's own to leave out",
+            place=Place(setting="--allow-drop"),
+            next_step="add --data FILE or --site SITE.toml, or leave --allow-drop out",
+        )
     asked = resolve_site(
         home(),
         join=join,
@@ -153,5 +168,6 @@ def client(
         pinned=pinned,
         give_up_after=give_up_after,
         tables=Tables(allowed=allow_site_tables),
+        allow_drop=allow_drop,
     )
     run_client(settings, say)

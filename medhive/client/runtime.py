@@ -46,6 +46,8 @@ class ClientSettings:
         Seconds of waiting for the server after which the client ends.
     tables : Tables
         What the site shows of itself when a study is described.
+    allow_drop : bool
+        Leave out rows in which a value breaks the contract, instead of taking no part.
     """
 
     server: str
@@ -56,6 +58,7 @@ class ClientSettings:
     pinned: str | None = None
     give_up_after: float | None = None
     tables: Tables = field(default_factory=Tables)
+    allow_drop: bool = False
 
 
 def run_client(
@@ -118,15 +121,21 @@ def _load(
     data = (
         load_demo(study, settings.site, keep_missing=keep_missing)
         if settings.data is None
-        else load_site(settings.data, study, settings.site, keep_missing=keep_missing)
+        else load_site(
+            settings.data,
+            study,
+            settings.site,
+            keep_missing=keep_missing,
+            allow_drop=settings.allow_drop,
+        )
     )
     title = f' "{study.study.title}"' if study.study.title else ""
     say(f"study {study.study.name}{title}, contract {study.sha256[:12]}")
     used = f"{data.n_rows} rows read, {data.n_rows - data.n_dropped} used"
     if keep_missing:
         used += " to describe the study; no model is fitted"
-    elif data.n_dropped:
-        used += f", {data.n_dropped} dropped because a value is missing"
+    elif data.n_dropped > data.n_broken:
+        used += f", {data.n_dropped - data.n_broken} dropped because a value is missing"
     if data.test is not None:
         used += f"; {len(data.test)} of them held out for evaluation"
     say(used)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,12 +39,18 @@ class Checked:
         Columns of the file that neither the contract nor the filter names.
     n_read : int
         Rows in the file, those that the filter leaves out included.
+    n_broken : int
+        Rows left out because a value breaks the contract; none unless that was allowed.
+    broken : mapping of str to int
+        In how many of them it is this column's value, for each column that has any.
     """
 
     values: Mapping[str, Array]
     complete: NDArray[np.bool_]
     unused: tuple[str, ...]
     n_read: int
+    n_broken: int = 0
+    broken: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def missing(self) -> dict[str, int]:
@@ -58,6 +64,7 @@ def check(
     how: Plan | None = None,
     *,
     lenient: bool = False,
+    allow_drop: bool = False,
     reading: Reading | None = None,
 ) -> Checked:
     """Read the contract's columns and require that every value is what the contract says.
@@ -71,6 +78,9 @@ def check(
     lenient : bool
         Describe what is there instead of requiring it: a feature's value that breaks the contract
         becomes `INVALID`, a feature without a column `ABSENT`. The outcome is required as ever.
+    allow_drop : bool
+        Leave out a row in which a feature's value breaks the contract. Every column is required,
+        and so is the outcome as ever: which of its rows are left out could decide the answer.
     reading : Reading, optional
         Shows how far it is.
 
@@ -99,7 +109,7 @@ def check(
                 batch, rows = batch.filter(mask), rows[mask]
             for name, column in there.items():
                 cells = batch.column(column)
-                if lenient and name != outcome:
+                if (lenient or allow_drop) and name != outcome:
                     tolerated = Tolerated(len(rows))
                     found[name].extend(tolerated.mark(readers[name](cells, tolerated)))
                 else:
@@ -114,10 +124,20 @@ def check(
             next_step="correct the filter",
         )
     values |= {name: np.full(n_rows, ABSENT) for name in study.columns if name not in there}
+    n_broken, broken = 0, {}
+    if allow_drop and not lenient:
+        values, n_broken, broken = _without_broken(values)
+        if n_broken == n_rows:
+            raise DataError(
+                "a value breaks the contract in every row",
+                place=Place(file=source.file),
+                next_step="see medhive data check for what breaks it",
+            )
+        n_rows -= n_broken
     complete = np.ones(n_rows, dtype=np.bool_)
     for column_values in values.values():
         complete &= np.isfinite(column_values)
-    checked = Checked(values, complete, unused, n_read)
+    checked = Checked(values, complete, unused, n_read, n_broken, broken)
     _require_rows(source, study, how, checked, lenient)
     return checked
 
@@ -147,6 +167,16 @@ class _Column:
     def values(self) -> Array:
         """The numbers so far."""
         return self._memory[: self._n]
+
+
+def _without_broken(values: Mapping[str, Array]) -> tuple[dict[str, Array], int, dict[str, int]]:
+    """Leave out the rows in which a value is `INVALID`; count them, and those of each column."""
+    invalid = {name: np.isposinf(column) for name, column in values.items()}
+    keep = ~np.logical_or.reduce(list(invalid.values()))
+    counts = {name: int(mask.sum()) for name, mask in invalid.items() if mask.any()}
+    if not counts:
+        return dict(values), 0, {}
+    return {name: v[keep] for name, v in values.items()}, int((~keep).sum()), counts
 
 
 def _short(source: Source) -> str:

@@ -33,7 +33,8 @@ class SiteData:
     n_rows : int
         Rows in the file, those that the site's filter leaves out not counted.
     n_dropped : int
-        Rows left out because the outcome, or a value that is not to be filled, was missing.
+        Rows left out because the outcome, or a value that is not to be filled, was missing; with
+        `n_broken`.
     missing : dict of str to int
         Rows without a value, per column of the contract.
     unused : tuple of str
@@ -42,6 +43,8 @@ class SiteData:
         What the data manager should know about how the rows were read.
     limits : Limits
         What the hospital allows.
+    n_broken : int
+        Rows left out because a value broke the contract; none unless that was allowed.
     """
 
     site: str
@@ -53,6 +56,7 @@ class SiteData:
     unused: tuple[str, ...]
     notes: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
+    n_broken: int = 0
 
     @property
     def evaluation(self) -> Rows:
@@ -68,7 +72,12 @@ class Loader(Protocol):
 
 
 def load_site(
-    data: Path | SiteFile, study: Study, site: str, *, keep_missing: bool = False
+    data: Path | SiteFile,
+    study: Study,
+    site: str,
+    *,
+    keep_missing: bool = False,
+    allow_drop: bool = False,
 ) -> SiteData:
     """Read, check and split a site's rows.
 
@@ -82,6 +91,9 @@ def load_site(
     keep_missing : bool
         Read to describe: ``train`` has every row whose outcome is known, with NaN, `INVALID` and
         `ABSENT` for what is not, and nothing is held out.
+    allow_drop : bool
+        Leave out a row in which a feature's value breaks the contract, instead of raising; the
+        notes say how many, and in which columns. Never the default: it hides faults of the file.
 
     Raises
     ------
@@ -100,11 +112,17 @@ def load_site(
     with Reading() as reading:
         source = open_source(settings or data, reading)
         how = plan(settings, study, source.names)
-        checked = check(source, study, how, lenient=keep_missing, reading=reading)
-    n_rows, missing, unused = len(checked.complete), checked.missing, checked.unused
+        checked = check(
+            source, study, how, lenient=keep_missing, allow_drop=allow_drop, reading=reading
+        )
+    n_rows = len(checked.complete) + checked.n_broken
+    missing, unused, n_broken = checked.missing, checked.unused, checked.n_broken
     notes = (*source.notes, *how.notes)
     if how.filter is not None:
         notes += (f"the filter takes {n_rows} of {checked.n_read} rows",)
+    if n_broken:
+        columns = ", ".join(f"{name} ({n})" for name, n in checked.broken.items())
+        notes += (f"DROPPED {n_broken} rows that break the contract (--allow-drop): {columns}",)
     rows = design(checked, study, keep_missing=keep_missing)
     # frees the columns before the split copies the rows
     del checked
@@ -121,7 +139,7 @@ def load_site(
             next_step="add patients with complete values, or lower limits.min-rows",
         )
     n_dropped = n_rows - len(rows)
-    return SiteData(site, train, test, n_rows, n_dropped, missing, unused, notes, limits)
+    return SiteData(site, train, test, n_rows, n_dropped, missing, unused, notes, limits, n_broken)
 
 
 def require_allowed(limits: Limits, study: Study) -> None:
