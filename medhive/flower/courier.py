@@ -20,6 +20,7 @@ from flwr.server.superlink.linkstate import LinkState
 from flwr.supercore.constant import NodeStatus
 from flwr.supercore.error import FlowerError
 from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
+from flwr.supercore.object_store import NoObjectInStoreError
 from flwr.superlink.servicer.fleet import fleet_handlers
 from google.protobuf.message import DecodeError
 from starlette.concurrency import run_in_threadpool
@@ -92,7 +93,7 @@ class Courier:
             await self._mailbox.mail_for(node_id)
         try:
             answer = await run_in_threadpool(work, node_id, await request.body())
-        except (ProtocolError, DecodeError, ValueError, IndexError):
+        except (ProtocolError, DecodeError, ValueError, LookupError, NoObjectInStoreError):
             return refusal(400, "unreadable", "the request cannot be read")
         except FlowerError:
             return refusal(403, RUN_OVER, "the run that this belongs to is over")
