@@ -63,19 +63,20 @@ class Postgres:
 
     def run(self, program: str, *arguments: object) -> None:
         user = "postgres" if os.geteuid() == 0 else None
-        done = subprocess.run(
-            [self.programs / program, "-D", self.folder / "data", *map(str, arguments)],
-            stdout=subprocess.DEVNULL,
-            stderr=(self.folder / "errors").open("w"),
-            user=user,
-            cwd=self.folder,
-            check=False,
-        )
-        if done.returncode:
-            log = self.folder / "log"
-            raise RuntimeError(
-                (self.folder / "errors").read_text() + (log.read_text() if log.exists() else "")
+        # not a pipe, which the server would inherit and keep open
+        with (self.folder / "errors").open("w+") as errors:
+            done = subprocess.run(
+                [self.programs / program, "-D", self.folder / "data", *map(str, arguments)],
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                user=user,
+                cwd=self.folder,
+                check=False,
             )
+            errors.seek(0)
+            if done.returncode:
+                log = self.folder / "log"
+                raise RuntimeError(errors.read() + (log.read_text() if log.exists() else ""))
 
     def url(self, user: str = OWNER, database: str = "postgres") -> str:
         return f"postgresql+psycopg://{user}@127.0.0.1:{self.port}/{database}"

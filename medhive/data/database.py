@@ -83,7 +83,8 @@ def read_query(site: SiteFile) -> QueryTable:
     DataError
         If the query gives no row, or columns that have no name of their own.
     """
-    shown = _url(site).render_as_string(hide_password=True)
+    # reading the site file made sure that it holds no password
+    shown = site.settings.data.url or ""
     place = Place(file=shown)
     with _rows(site) as result:
         names = tuple(str(name) for name in result.keys())  # noqa: SIM118

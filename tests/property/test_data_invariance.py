@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medhive.data.check import check
-from medhive.data.design import design
 from medhive.data.csvfile import read_csv
+from medhive.data.design import design
 from medhive.rows import Rows
 from medhive.study import Study
 
