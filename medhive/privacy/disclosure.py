@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linprog
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, hstack
 
 from medhive.rows import Array
 
@@ -58,13 +58,13 @@ def primary(table: Array, floor: int = FLOOR) -> Mask:
 def suppress(counts: Array, sums: Sequence[Addition], floor: int = FLOOR) -> Mask:
     """Return the cells that must not be shown.
 
-    Cells between zero and the floor are hidden, and cells that are unknown here. A sum with a
-    single hidden cell gives it away, so the smallest cell beside it is hidden too, until no sum
-    has just one; and as long as somebody who sees the rest can narrow a small or unknown cell
-    down to a span below `floor`, one more is. In the end every cell that was hidden beside others
-    is shown again, the totals first, if that gives nothing away. The span also makes every group
-    of patients whose number follows from what is shown, and that holds a small cell, at least
-    `floor` strong.
+    Cells between zero and the floor are hidden, and cells that are unknown here. For each of them
+    the cheapest other table is sought in which it is greater by `floor`, and the cells that differ
+    are hidden with it (Fischetti and Salazar-González 2001, Management Science 47:1008, in their
+    linear relaxation). In the end every cell that was hidden beside others is shown again, the
+    dearest first, if all small and unknown cells keep a span of possible values of at least
+    `floor`. The span also makes every group of patients whose number follows from what is shown,
+    and that holds a small cell, at least `floor` strong.
 
     Parameters
     ----------
@@ -87,26 +87,18 @@ def suppress(counts: Array, sums: Sequence[Addition], floor: int = FLOOR) -> Mas
     ties = _Ties.of(len(counts), sums)
     sensitive = np.isnan(counts) | primary(counts, floor)
     hidden = sensitive.copy()
-    audit = _Audit(ties, counts, sensitive, floor)
-    order = _order(counts, ties)
-    while True:
-        alone = ties.lines[ties.lines[:, hidden].sum(axis=1) == 1]
-        if alone.shape[0]:
-            beside = alone.sum(axis=0) > 0
-        else:
-            cell = audit.given_away(hidden)
-            if cell is None:
-                break
-            beside = ties.neighbours(cell, hidden)
-        partners = np.flatnonzero(beside & ~hidden)
-        if not len(partners):
-            break
-        hidden[partners[np.argmin(order[partners])]] = True
+    price = _price(counts, ties)
+    start = _System(ties, counts, np.isnan(counts)).any_table()
+    audit = _Audit(ties, start, sensitive, floor)
+    for cell in np.flatnonzero(sensitive):
+        if not audit.wide(cell):
+            change = _change(ties, start, np.where(hidden, 0.0, price), cell, floor)
+            hidden |= abs(change) > _TOLERANCE
+            audit.learn(np.where(hidden, start + change, start))
     beside = np.flatnonzero(hidden & ~sensitive)
-    for cell in beside[np.argsort(-order[beside])]:
+    for cell in beside[np.argsort(-price[beside], kind="stable")]:
         hidden[cell] = False
-        around = ties.tied(ties.beside(cell), hidden) & sensitive
-        if _Audit(ties, counts, around, floor).given_away(hidden) is not None:
+        if audit.after_showing(cell, hidden) is not None:
             hidden[cell] = True
     return hidden
 
@@ -148,33 +140,13 @@ class _Ties:
         matrix = csr_array((signs, (rows, columns)), shape=(len(sums), size))
         return cls(matrix, abs(matrix))
 
-    def neighbours(self, cell: int, hidden: Mask) -> Mask:
-        """Return the cells of the nearest sums around a hidden cell that have one to hide."""
-        reached = np.zeros(len(hidden), dtype=np.bool_)
-        reached[cell] = True
-        while True:
-            wider = self._beside(reached & hidden)
-            if (wider & ~hidden).any() or (wider == reached).all():
-                return wider
-            reached = wider
-
     def tied(self, cells: Mask, hidden: Mask) -> Mask:
         """Return the hidden cells that some hidden cells are tied to by sums, directly or not."""
         while True:
-            wider = (self._beside(cells & hidden) | cells) & hidden
+            wider: Mask = (self.lines.T @ (self.lines @ cells > 0) > 0) & hidden | cells
             if (wider == cells).all():
                 return wider
             cells = wider
-
-    def beside(self, cell: int) -> Mask:
-        """Return the cells that share a sum with a cell."""
-        cells = np.zeros(self.lines.shape[1], dtype=np.bool_)
-        cells[cell] = True
-        return self._beside(cells)
-
-    def _beside(self, cells: Mask) -> Mask:
-        beside: Mask = self.lines.T @ (self.lines @ cells > 0) > 0
-        return beside
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,6 +156,16 @@ class _System:
     ties: _Ties
     counts: Array
     hidden: Mask
+
+    def any_table(self) -> Array:
+        """Return some table that fits what is shown."""
+        if self.hidden.any():
+            found = self._solve(np.zeros(len(self.counts)), self.hidden)
+            if found is not None:
+                return found
+        if (abs(self.ties.signs @ self.counts) > _TOLERANCE).any():
+            raise ValueError("the counts of a table contradict each other")
+        return self.counts
 
     def solve(self, goal: Array) -> Array | None:
         """Return the possible table that minimises `goal @ table`; None if there is no end.
@@ -195,7 +177,10 @@ class _System:
         ValueError
             If no table fits, because the shown counts contradict each other.
         """
-        unknown = np.flatnonzero(self.ties.tied(goal != 0.0, self.hidden))
+        return self._solve(goal, self.ties.tied(goal != 0.0, self.hidden))
+
+    def _solve(self, goal: Array, cells: Mask) -> Array | None:
+        unknown = np.flatnonzero(cells)
         shown = np.where(self.hidden, 0.0, self.counts)
         matrix = self.ties.signs[:, unknown]
         lines = np.diff(matrix.indptr) > 0
@@ -214,27 +199,46 @@ class _System:
 
 @dataclass(eq=False)
 class _Audit:
-    """Keeps the spans that were proven; hiding more cells can only widen them.
+    """Keeps the tables found that fit what is shown; hiding more cells leaves them possible.
 
-    Every solution found is a table that fits what is shown, so it says something about the span of
-    all cells at once, and one search mostly settles many.
+    Each says something about the span of all cells at once, so one search mostly settles many.
     """
 
     ties: _Ties
-    counts: Array
+    start: Array
     sensitive: Mask
     floor: int
+    found: list[Array] = field(default_factory=list)
     low: Array = field(init=False)
     high: Array = field(init=False)
 
     def __post_init__(self) -> None:
-        known = ~np.isnan(self.counts)
-        self.low = np.where(known, self.counts, np.inf)
-        self.high = np.where(known, self.counts, -np.inf)
+        self.low = np.fmin.reduce([self.start, *self.found])
+        self.high = np.fmax.reduce([self.start, *self.found])
+
+    def wide(self, cell: int) -> bool:
+        """Say whether a cell is known to have enough possible values."""
+        return bool(self.high[cell] - self.low[cell] >= self.floor - _TOLERANCE)
+
+    def learn(self, table: Array) -> None:
+        """Take note of a table that fits; NaN where it says nothing."""
+        self.found.append(table)
+        self.low, self.high = np.fmin(self.low, table), np.fmax(self.high, table)
+
+    def after_showing(self, cell: int, hidden: Mask) -> int | None:
+        """Return a sensitive cell whose span is too small now that one more cell is shown."""
+        # what has nothing to do with the cell is NaN in a table, and stays possible
+        still = [t for t in self.found if not abs(t[cell] - self.start[cell]) > _TOLERANCE]
+        audit = _Audit(self.ties, self.start, self.sensitive, self.floor, still)
+        given_away = audit.given_away(hidden)
+        self.found += audit.found[len(still) :]
+        if given_away is None:
+            self.found = audit.found
+        return given_away
 
     def given_away(self, hidden: Mask) -> int | None:
         """Return a sensitive cell whose span is too small, if there is one."""
-        system = _System(self.ties, self.counts, hidden)
+        system = _System(self.ties, self.start, hidden)
         left = self._open()
         while len(left):
             before = len(left)
@@ -243,35 +247,49 @@ class _Audit:
             if len(left) > before / 2:
                 break
         for cell in left:
-            if not self._wide(cell):
+            if not self.wide(cell):
                 self._widen(system, np.array([cell]))
-            if not self._wide(cell):
+            if not self.wide(cell):
                 return int(cell)
         return None
 
     def _widen(self, system: _System, cells: NDArray[np.intp]) -> None:
         """Look for the smallest and the largest sum of some cells."""
-        goal = np.zeros(len(self.counts))
+        goal = np.zeros(len(self.start))
         goal[cells] = 1.0
         for sign in (1.0, -1.0):
             found = system.solve(sign * goal)
             if found is not None:
-                self.low = np.fmin(self.low, found)
-                self.high = np.fmax(self.high, found)
+                self.learn(found)
             elif len(cells) == 1:
                 self.high[cells] = np.inf
-
-    def _wide(self, cell: int) -> bool:
-        return bool(self.high[cell] - self.low[cell] >= self.floor - _TOLERANCE)
 
     def _open(self) -> NDArray[np.intp]:
         wide = self.high - self.low >= self.floor - _TOLERANCE
         return np.flatnonzero(self.sensitive & ~wide)
 
 
-def _order(counts: Array, ties: _Ties) -> Array:
-    """Rank what is hidden first: inner cells before totals, small before large, zeros last."""
+def _change(ties: _Ties, table: Array, price: Array, cell: int, amount: float) -> Array:
+    """Return the cheapest change of a table that adds an amount to a cell and keeps every sum."""
+    most = np.where(np.arange(len(table)) == cell, amount, np.inf)
+    least = np.where(np.arange(len(table)) == cell, amount, 0.0)
+    fall = np.where(np.arange(len(table)) == cell, 0.0, table)
+    solved = linprog(
+        np.concatenate([price, price]),
+        A_eq=hstack([ties.signs, -ties.signs]),
+        b_eq=np.zeros(ties.signs.shape[0]),
+        bounds=np.column_stack([[*least, *np.zeros(len(table))], [*most, *fall]]),
+        method="highs",
+    )
+    rise, fall = np.split(solved.x, 2)
+    return np.asarray(rise - fall)
+
+
+def _price(counts: Array, ties: _Ties) -> Array:
+    """Return what hiding a cell costs: totals more than parts, great counts more than small ones.
+
+    A zero costs more than its neighbours too: whoever reads the table may know that it is one.
+    """
     depth = (ties.signs < 0).sum(axis=0)
-    rank = np.empty(len(counts))
-    rank[np.lexsort((counts, counts == 0, depth))] = np.arange(len(counts))
-    return rank
+    size = np.where(counts == 0, 20.0, 1.0 + np.log1p(np.nan_to_num(counts)))
+    return np.asarray(size * 8.0**depth)
