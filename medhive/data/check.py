@@ -124,7 +124,8 @@ def check(
             next_step="correct the filter",
         )
     values |= {name: np.full(n_rows, ABSENT) for name in study.columns if name not in there}
-    n_broken, broken = 0, {}
+    n_broken = 0
+    broken: dict[str, int] = {}
     if allow_drop and not lenient:
         values, n_broken, broken = _without_broken(values)
         if n_broken == n_rows:
