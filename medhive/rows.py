@@ -22,7 +22,8 @@ class Rows:
     ----------
     X : ndarray, shape (n_samples, n_features)
         One column a model term, without the intercept, in the order of ``Study.terms``. Finite,
-        but in rows that are described (see `INVALID`).
+        but NaN where a value is missing and the study does not drop the row; for rows that are
+        described see `INVALID`.
     y : ndarray, shape (n_samples,)
         1.0 where the outcome event occurred, else 0.0.
     """

@@ -33,6 +33,7 @@ INTERCEPT = "(Intercept)"
 Strategy = Literal["fedavg", "fedprox", "fedadam", "fedyogi", "fedadagrad", "fedavgm"]
 Penalty = Literal["l2", "l1", "elasticnet", "none"]
 Kind = Literal["continuous", "binary", "categorical"]
+Missing = Literal["drop", "mean", "indicator"]
 
 TUNING: Mapping[str, Mapping[str, float]] = {
     "fedavg": {},
@@ -193,8 +194,11 @@ class Run(_Section):
         default=True,
         description="Train on columns with mean 0 and standard deviation 1 over all sites.",
     )
-    missing: Literal["drop"] = Field(
-        default="drop", description="What happens to a row with a missing value: it is left out."
+    missing: Missing = Field(
+        default="drop",
+        description="What happens where a value is missing: drop leaves the row out, mean puts the"
+        " mean over all sites in its place, indicator does so and adds a term that says where."
+        " A row without an outcome is always left out.",
     )
     test_fraction: Number = Field(
         default=0.0,
@@ -286,8 +290,8 @@ class Privacy(_Section):
     min_cell: Integer = Field(
         default=5,
         ge=5,
-        description="Smallest count, but zero, that medhive describe may show; a site can only"
-        " raise it.",
+        description="Smallest count, but zero, of missing values or in medhive describe, that may"
+        " be shown; a site can only raise it.",
     )
 
 
@@ -429,11 +433,15 @@ class Feature(_Section):
 
 
 class Term(NamedTuple):
-    """One column of the design matrix: a feature, or one level of a categorical feature."""
+    """One column of the design matrix.
+
+    A feature, one level of a categorical feature, or where a feature has no value.
+    """
 
     name: str
     feature: str
-    level: str | None
+    level: str | None = None
+    missing: bool = False
 
 
 class Study(_Section):
@@ -472,14 +480,18 @@ class Study(_Section):
             users[feature.name] = "another feature"
         terms: set[str] = set()
         for number, feature in enumerate(self.features):
-            own = {term.name for term in self.terms if term.feature == feature.name}
-            if clash := sorted(own & terms):
-                raise _fault(
-                    f"features.{number}.name",
-                    f'two model terms have the name "{clash[0]}"',
-                    "rename the column",
-                )
-            terms |= own
+            for term in self.terms:
+                if term.feature != feature.name:
+                    continue
+                if term.name in terms:
+                    raise _fault(
+                        f"features.{number}.name",
+                        f'two model terms have the name "{term.name}"',
+                        'give the level "missing" another code'
+                        if "missing" in feature.indicators and term.missing
+                        else "rename the column",
+                    )
+                terms.add(term.name)
         return self
 
     @cached_property
@@ -493,7 +505,9 @@ class Study(_Section):
                     for level in feature.indicators
                 ]
             else:
-                terms.append(Term(feature.name, feature.name, None))
+                terms.append(Term(feature.name, feature.name))
+            if self.run.missing == "indicator":
+                terms.append(Term(f"{feature.name}[missing]", feature.name, missing=True))
         return tuple(terms)
 
     @property

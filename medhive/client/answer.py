@@ -11,10 +11,11 @@ from pydantic import ValidationError
 from medhive.data.site import Loader, SiteData
 from medhive.errors import Place, ProtocolError, RefusalError
 from medhive.flower.wire import JOIN, JOIN_TO_DESCRIBE, Reply, Task
+from medhive.learning.algorithm import Algorithm
+from medhive.learning.missingness import MISSING, MISSING_BY_SITE, counted, counted_for_itself
 from medhive.learning.registry import ALGORITHMS, DESCRIPTIONS, EVALUATIONS
 from medhive.learning.sitetable import SITE_TABLE, site_table, withheld
 from medhive.privacy.disclosure import FLOOR
-from medhive.rows import Rows
 from medhive.study import Study
 from medhive.sums import Sums
 
@@ -100,21 +101,24 @@ class Site:
             raise ProtocolError(f'the server asks for "{task.kind}", which is not known here')
         if not all(np.isfinite(value).all() for value in task.state.values()):
             raise RefusalError("the server's model holds numbers that are not finite")
-        rows = data.evaluation if task.kind in EVALUATIONS else data.train
         try:
-            if algorithm is SITE_TABLE:
-                sums = self._own_table(rows, study)
-            else:
-                sums = algorithm.contribute(rows, task.state, study)
+            sums = self._sums(algorithm, task, study, data)
         except (KeyError, ValueError, IndexError):
             raise ProtocolError(f'the server\'s "{task.kind}" does not fit the study') from None
         if not np.isfinite(sums.vector).all():
             raise RefusalError("the sums of this site are not finite numbers")
         return self._reply(task, study.sha256, len(data.train), sums)
 
-    def _own_table(self, rows: Rows, study: Study) -> Sums:
-        show = site_table if self._tables.allowed else withheld
-        return show(rows, study, self._floor(study))
+    def _sums(self, algorithm: Algorithm, task: Task, study: Study, data: SiteData) -> Sums:
+        if algorithm is SITE_TABLE:
+            show = site_table if self._tables.allowed else withheld
+            return show(data.train, study, self._floor(study))
+        if algorithm is MISSING:
+            return counted(data.missing, study)
+        if algorithm is MISSING_BY_SITE:
+            return counted_for_itself(data.missing, study, self._floor(study))
+        rows = data.evaluation if task.kind in EVALUATIONS else data.train
+        return algorithm.contribute(rows, task.state, study)
 
     def _floor(self, study: Study) -> int:
         return max(self._tables.min_cell, study.privacy.min_cell)

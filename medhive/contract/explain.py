@@ -36,6 +36,16 @@ _SERVER: Mapping[str, str] = {
 }
 """What the server does with the sites' models."""
 
+_MISSING: Mapping[str, str] = {
+    "drop": "a row in which one of these columns is empty is left out.",
+    "mean": "an empty value is filled with the column's mean over all sites (of a level: with its"
+    " share). A row without an outcome is left out.",
+    "indicator": "an empty value is filled with the column's mean over all sites (of a level: with"
+    " its share), and one more term for each feature says where that was. A row without an outcome"
+    " is left out.",
+}
+"""What happens to missing values."""
+
 
 @dataclass(frozen=True)
 class Section:
@@ -133,6 +143,11 @@ def terms(study: Study) -> Section:
             f"{example.name}[{level}] compares {_quoted(level, labels)} with the reference,"
             f" {_quoted(reference, labels)}."
         )
+    if study.run.missing == "indicator":
+        name = study.features[0].name
+        sentences.append(
+            f"{name}[missing] compares rows without a value of {name} with rows that have the mean."
+        )
     return Section("The model's terms", tuple(sentences))
 
 
@@ -170,7 +185,7 @@ def _training(run: Run) -> Iterator[str]:
         if run.standardise
         else "standardise = false: columns are used in clinical units, as they are."
     )
-    yield "missing = drop: a row in which one of these columns is empty is left out."
+    yield f"missing = {run.missing}: {_MISSING[run.missing]}"
     if run.test_fraction:
         yield (
             f"test-fraction = {run.test_fraction:g}: each site holds out {run.test_fraction:.0%} of"
@@ -193,10 +208,12 @@ def privacy(study: Study) -> Section:
         "What protects the patients",
         (
             "Only sums over a site's rows leave it; medhive study show lists them.",
-            f"min-rows = {low}: a site with fewer than {low} training rows (complete, and not held"
+            f"min-rows = {low}: a site with fewer than {low} training rows"
+            f" ({'complete' if study.run.missing == 'drop' else 'with an outcome'}, and not held"
             " out) takes no part. It does not tell the server how many it has.",
-            f"min-cell = {study.privacy.min_cell}: where the rows are described (medhive describe),"
-            " no smaller count is shown but zero. A site can raise it.",
+            f"min-cell = {study.privacy.min_cell}: of missing values, and where the rows are"
+            " described (medhive describe), no smaller count is shown but zero. A site can raise"
+            " it.",
             "secure-aggregation = true: each site's sums would be masked, so that the server sees"
             " the total only."
             if study.privacy.secure_aggregation
@@ -256,6 +273,23 @@ def _notes_on_run(study: Study) -> Iterator[str]:
         yield (
             "Without standardise the penalty depends on the units: a column in grams is pulled less"
             " than the same in kilograms."
+        )
+    if run.missing == "mean":
+        yield (
+            "missing = mean treats a filled value as if it had been measured, so coefficients look"
+            " more certain than they are. indicator shows whether the outcome differs where values"
+            " are missing."
+        )
+    if run.missing == "indicator":
+        yield (
+            "missing = indicator: that a value is missing is used to predict. This holds elsewhere"
+            " only where values are missing for the same reasons, and can bias the other"
+            " coefficients."
+        )
+    if run.missing == "indicator" and run.penalty == "none":
+        yield (
+            'With penalty = "none", columns that are missing in the same rows have no coefficients'
+            " of their own: a penalty shares the effect out."
         )
     if run.strategy == "fedprox" and run.proximal_mu == 0:
         yield "fedprox with proximal-mu = 0 holds no site near the common model: it is fedavg."

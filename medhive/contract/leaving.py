@@ -20,13 +20,22 @@ HEAD_BYTES = 800
 """Most bytes of a reply beside its numbers: what it answers, the site, its training rows."""
 
 FIELDS: Mapping[str, Mapping[str, str]] = {
+    "missing": {
+        "missing": "missing values of each data column, among all rows of the file",
+    },
+    "missing-by-site": {
+        "floor": "the smallest count that the site shows",
+        "missing": "the same, to be shown by site; smaller counts are hidden",
+    },
     "moments": {
         "n": "training rows",
         "events": "training rows with the event",
+        "observed": "values in each model term's column",
         "x": "the sum of each model term's column",
     },
     "spread": {
         "n": "training rows",
+        "observed": "values in each model term's column",
         "dx": "the sum of each column's distances from the common mean",
         "dxx": "the sum of their squares",
     },
@@ -76,6 +85,8 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
 """What every sum of every algorithm is, in words."""
 
 _PHASES: Mapping[str, str] = {
+    "missing": "missing values",
+    "missing-by-site": "missing values by site",
     "moments": "means",
     "spread": "standard deviations",
     "fedavg": "training",
@@ -160,8 +171,8 @@ def departures(study: Study) -> tuple[Departure, ...]:
 def _departures(study: Study) -> Iterator[Departure]:
     rounds = study.run.num_server_rounds
     edges = {"edges": initial_edges()}
-    yield _departure(ALGORITHMS["moments"], {}, study, 1)
-    yield _departure(ALGORITHMS["spread"], {}, study, 1)
+    for name in ("missing", "missing-by-site", "moments", "spread"):
+        yield _departure(ALGORITHMS[name], {}, study, 1)
     yield _departure(training_algorithm(study.run), {}, study, rounds)
     yield _departure(ALGORITHMS["evaluate"], {}, study, rounds)
     yield _departure(ALGORITHMS["scores"], edges, study, PASSES, at_most=True)

@@ -14,9 +14,25 @@ from medhive.data.site import SiteData
 from medhive.learning import evaluation, scores
 from medhive.learning.local import fit_to_convergence
 from medhive.learning.registry import ALGORITHMS
-from medhive.learning.standardise import to_clinical
+from medhive.learning.standardise import moments, standardise, to_clinical
 from medhive.rows import Array, Rows
 from medhive.study import Study
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A fitted model in clinical units.
+
+    Parameters
+    ----------
+    params : ndarray, shape (n_terms + 1,)
+        Intercept first.
+    fill : ndarray, shape (n_terms,)
+        What stands for a missing value.
+    """
+
+    params: Array
+    fill: Array
 
 
 @dataclass(frozen=True)
@@ -53,15 +69,14 @@ class Comparison:
     pooled: Score
 
 
-def compare(study: Study, sites: Mapping[str, SiteData], federated: Array) -> list[Comparison]:
+def compare(study: Study, sites: Mapping[str, SiteData], federated: Model) -> list[Comparison]:
     """Judge the models site by site and overall.
 
     Parameters
     ----------
     study : Study
     sites : mapping of str to SiteData
-    federated : ndarray, shape (n_terms + 1,)
-        The federated model in clinical units.
+    federated : Model
     """
     pooled = fit(study, join([data.train for data in sites.values()]))
     table: list[Comparison] = []
@@ -100,23 +115,19 @@ def join(parts: list[Rows]) -> Rows:
     )
 
 
-def fit(study: Study, rows: Rows) -> Array:
-    """Fit the study's model to some rows until it converges; clinical units."""
-    n_terms = rows.X.shape[1]
-    if study.run.standardise:
-        centre, sd = rows.X.mean(axis=0), rows.X.std(axis=0)
-        scale = np.where(sd > 0, sd, 1.0)
-    else:
-        centre, scale = np.zeros(n_terms), np.ones(n_terms)
-    params = fit_to_convergence((rows.X - centre) / scale, rows.y, study.run)
-    return to_clinical(params, centre, scale)
+def fit(study: Study, rows: Rows) -> Model:
+    """Fit the study's model to some rows until it converges."""
+    found = moments(rows, study)
+    params = fit_to_convergence(standardise(rows.X, found), rows.y, study.run)
+    return Model(to_clinical(params, found["centre"], found["scale"]), found["mean"])
 
 
-def score(params: Array, rows: Rows, study: Study) -> Score:
-    """Return the performance of a model in clinical units."""
+def score(model: Model, rows: Rows, study: Study) -> Score:
+    """Return the performance of a model."""
     width = rows.X.shape[1]
     state: dict[str, Array] = {
-        "params": params,
+        "params": model.params,
+        "fill": model.fill,
         "centre": np.zeros(width),
         "scale": np.ones(width),
     }

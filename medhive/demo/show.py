@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from medhive.data.site import load_site
-from medhive.demo.compare import Comparison, Score, compare
+from medhive.demo.compare import Comparison, Model, Score, compare
 from medhive.reports.result import read_result
-from medhive.server.conduct import clinical_params
+from medhive.server.conduct import clinical_fill, clinical_params
 from medhive.study import Study
 
 
@@ -19,7 +19,8 @@ def show(study: Study, files: Mapping[str, Path], folder: Path, console: Console
     """Print the comparison of the federated model with the hospitals' own and the pooled fit."""
     result = read_result(folder / "result.json")
     sites = {name: load_site(path, study, name) for name, path in files.items()}
-    lines = compare(study, sites, clinical_params(result))
+    federated = Model(clinical_params(result), clinical_fill(result))
+    lines = compare(study, sites, federated)
     note = f"Judged on {result.evaluated_on}. Only a demo can compare so: it has every site's rows."
     console.print()
     console.print(_table("Accuracy", "accuracy", lines))

@@ -9,6 +9,7 @@ from medhive.learning.algorithm import Algorithm
 from medhive.learning.evaluation import EVALUATE
 from medhive.learning.fedavg import FEDAVG
 from medhive.learning.fedprox import FEDPROX
+from medhive.learning.missingness import MISSING, MISSING_BY_SITE
 from medhive.learning.scores import SCORES
 from medhive.learning.sitetable import SITE_TABLE
 from medhive.learning.standardise import MOMENTS, SPREAD
@@ -16,9 +17,9 @@ from medhive.study import Run
 
 _DESCRIBING = (describe.COUNTS, describe.SPREAD, describe.HISTOGRAM, SITE_TABLE)
 
-ALGORITHMS: Mapping[str, Algorithm] = {
-    each.name: each for each in (MOMENTS, SPREAD, FEDAVG, FEDPROX, EVALUATE, SCORES, *_DESCRIBING)
-}
+_FITTING = (MISSING, MISSING_BY_SITE, MOMENTS, SPREAD, FEDAVG, FEDPROX, EVALUATE, SCORES)
+
+ALGORITHMS: Mapping[str, Algorithm] = {each.name: each for each in (*_FITTING, *_DESCRIBING)}
 """What a site can be asked to contribute to, by the name in the message."""
 
 TRAININGS = frozenset({FEDAVG.name, FEDPROX.name})

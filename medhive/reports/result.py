@@ -74,6 +74,13 @@ class Scale(_Part):
     sd: Value
 
 
+class Missing(_Part):
+    """How many values of a column are missing; null is a count that is hidden."""
+
+    n: Count | None = Field(description="At all sites.")
+    by_site: dict[str, Count | None]
+
+
 class Round(_Part):
     """One round of the run; loss and accuracy are those of the model after it."""
 
@@ -111,6 +118,11 @@ class Result(_Part):
     terms: dict[str, Estimate]
     standardised_terms: dict[str, Estimate] = {}
     standardisation: dict[str, Scale] = {}
+    missing: dict[str, Missing] = Field(
+        default={},
+        description="For every data column, among all rows that the sites read, also those that"
+        " are not analysed. Small counts are hidden.",
+    )
     metrics: dict[str, Value]
     evaluated_on: Literal["all rows", "held-out rows"]
     auc_error_bound: Value = Field(

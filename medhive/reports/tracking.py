@@ -129,7 +129,7 @@ class Tracking:
         *,
         metrics: Mapping[str, float] | None = None,
         artifacts: Path | None = None,
-        model: tuple[Study, ArrayLike] | None = None,
+        model: tuple[Study, ArrayLike, ArrayLike] | None = None,
     ) -> None:
         """Close the run.
 
@@ -140,15 +140,16 @@ class Tracking:
             Of the whole run; ``training/completed`` is added, 1 where the run finished.
         artifacts : Path, optional
             A folder (all its files), or one file such as ``result.json``.
-        model : (Study, array_like of shape (1 + n_terms,)), optional
-            Intercept and coefficients in clinical units; not kept where one is not finite.
+        model : (Study, array_like, array_like), optional
+            The parameters and means that `medhive.reports.model.pipeline` takes; not kept where a
+            parameter is not finite.
         """
         if artifacts is not None:
             self._append("artifacts", {"path": str(artifacts.resolve())})
         if model is not None and np.isfinite(model[1]).all():
             contract = model[0].model_dump(mode="json", by_alias=True, exclude_none=True)
-            values = np.asarray(model[1], dtype=np.float64).tolist()
-            self._append("model", {"study": contract, "params": values})
+            params, fill = (np.asarray(each, dtype=np.float64).tolist() for each in model[1:])
+            self._append("model", {"study": contract, "params": params, "fill": fill})
         numbers = {key: float(value) for key, value in (metrics or {}).items()}
         numbers["training/completed"] = float(status == "FINISHED")
         self._append("finished", {"metrics": numbers, "status": status})
@@ -328,12 +329,14 @@ class _Delivery:
         study = Study.model_validate(event.data["study"])
         with TemporaryDirectory(prefix="medhive-") as folder:
             path = Path(folder) / MODEL_NAME
-            _save_model(study, event.data["params"], path, description)
+            _save_model(study, event.data["params"], event.data["fill"], path, description)
             client.log_model_artifacts(logged.model_id, str(path))
         client.finalize_logged_model(logged.model_id, "READY")
 
 
-def _save_model(study: Study, params: ArrayLike, path: Path, description: Model) -> None:
+def _save_model(
+    study: Study, params: ArrayLike, fill: ArrayLike, path: Path, description: Model
+) -> None:
     """Write the pipeline in MLflow's model format; as a pyfunc it gives probabilities."""
     import mlflow.sklearn
     from mlflow.models import ModelSignature
@@ -344,7 +347,7 @@ def _save_model(study: Study, params: ArrayLike, path: Path, description: Model)
     inputs = Schema([ColSpec(any_type, feature.name) for feature in study.features])
     outputs = Schema([TensorSpec(np.dtype(np.float64), (-1, 2))])
     mlflow.sklearn.save_model(
-        pipeline(study, params),
+        pipeline(study, params, fill),
         str(path),
         mlflow_model=description,
         signature=ModelSignature(inputs, outputs),

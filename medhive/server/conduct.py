@@ -17,6 +17,7 @@ from medhive.learning.standardise import to_clinical, to_standardised
 from medhive.reports.metrics import round_metrics
 from medhive.reports.result import (
     Estimate,
+    Missing,
     Result,
     Round,
     Scale,
@@ -137,6 +138,10 @@ def summarise(study: Study, fit: Fit, started: datetime, finished: datetime) -> 
             )
             for record in fit.history
         ],
+        missing={
+            name: Missing(n=count.n, by_site=dict(count.by_site))
+            for name, count in fit.missing.items()
+        },
         warnings=list(fit.warnings),
     )
 
@@ -144,6 +149,11 @@ def summarise(study: Study, fit: Fit, started: datetime, finished: datetime) -> 
 def clinical_params(result: Result) -> Array:
     """Return intercept and coefficients in clinical units, in the order of the study's terms."""
     return np.array([term.estimate for term in result.terms.values()], dtype=np.float64)
+
+
+def clinical_fill(result: Result) -> Array:
+    """Return what stands for a missing value of each of the study's terms: its mean."""
+    return np.array([scale.mean for scale in result.standardisation.values()], dtype=np.float64)
 
 
 def _estimates(names: list[str], values: Array) -> dict[str, Estimate]:
@@ -270,6 +280,6 @@ def conduct(
         recorder.finish(
             metrics={f"final/{key}": value for key, value in fit.metrics.items()},
             artifacts=path,
-            model=(study, clinical_params(result)),
+            model=(study, clinical_params(result), clinical_fill(result)),
         )
     return result

@@ -12,11 +12,13 @@ import numpy as np
 from medhive.errors import DataError, Place
 from medhive.flower.exchange import Answer
 from medhive.flower.optimisers import has_optimiser, step
-from medhive.learning import evaluation, scores
+from medhive.learning import evaluation, missingness, scores
 from medhive.learning.algorithm import Algorithm
+from medhive.learning.missingness import MISSING, MISSING_BY_SITE, MissingCount
 from medhive.learning.registry import ALGORITHMS, training_algorithm
 from medhive.rows import Array
 from medhive.study import Study
+from medhive.sums import Sums
 
 CONVERGED = 1e-6
 """Largest change of a coefficient in the last round, relative to the largest coefficient."""
@@ -26,13 +28,18 @@ AUC_GOAL = 1e-4
 
 
 class Exchange(Protocol):
-    """Whoever puts a question to all sites and returns the total."""
+    """Whoever puts a question to all sites."""
 
     def gather(self) -> Mapping[str, int]:
         """Return the sites that take part, with their training rows."""
 
     def ask(self, algorithm: Algorithm, state: Mapping[str, Array], server_round: int) -> Answer:
         """Return the total of one question."""
+
+    def collect(
+        self, algorithm: Algorithm, state: Mapping[str, Array], server_round: int
+    ) -> Mapping[str, Sums]:
+        """Return what each site made ready to be shown by site."""
 
 
 class Progress(Protocol):
@@ -80,7 +87,9 @@ class Fit:
     params : ndarray, shape (n_terms + 1,)
         Intercept and coefficients on the scale that was trained on.
     moments : mapping of str to ndarray
-        ``n``, ``events``, ``mean``, ``sd``, ``centre``, ``scale``.
+        As `medhive.learning.standardise` leaves them.
+    missing : mapping of str to MissingCount
+        Of every data column, among the rows that the sites read.
     metrics : mapping of str to float
     history : tuple of RoundRecord
     sites : mapping of str to int
@@ -91,6 +100,7 @@ class Fit:
 
     params: Array
     moments: Mapping[str, Array]
+    missing: Mapping[str, MissingCount]
     metrics: Mapping[str, float]
     history: tuple[RoundRecord, ...]
     sites: Mapping[str, int]
@@ -110,6 +120,10 @@ def run_rounds(study: Study, exchange: Exchange, progress: Progress) -> Fit:
     """
     progress.phase("sites")
     sites = dict(exchange.gather())
+    progress.phase("missing values")
+    answer = exchange.ask(MISSING, {}, 0)
+    replies = exchange.collect(MISSING_BY_SITE, {}, 0)
+    missing = missingness.disclose(study, answer.total, answer.sites, replies)
     progress.phase("standardisation")
     moments = _moments(study, exchange)
     progress.phase("rounds")
@@ -145,6 +159,7 @@ def run_rounds(study: Study, exchange: Exchange, progress: Progress) -> Fit:
     return Fit(
         params=state["params"],
         moments=moments,
+        missing=missing,
         metrics=metrics,
         history=tuple(history),
         sites=sites,
@@ -171,7 +186,8 @@ def _moments(study: Study, exchange: Exchange) -> dict[str, Array]:
 
 def _sent(state: Mapping[str, Array]) -> dict[str, Array]:
     """Select what a site needs to know; the rest of the state stays at the server."""
-    return {key: state[key] for key in ("params", "centre", "scale", "n", "edges") if key in state}
+    needed = ("params", "centre", "scale", "fill", "n", "edges")
+    return {key: state[key] for key in needed if key in state}
 
 
 def _auc(exchange: Exchange, state: Mapping[str, Array], study: Study) -> dict[str, float]:
@@ -191,8 +207,14 @@ def _relative_change(before: Array, after: Array) -> float:
 
 
 def _warnings(study: Study, moments: Mapping[str, Array]) -> tuple[str, ...]:
-    return tuple(
-        f'"{term.name}" has the same value in every row; its coefficient says nothing'
-        for term, sd in zip(study.terms, moments["sd"], strict=True)
-        if sd == 0
-    )
+    found: dict[str, None] = {}
+    for term, sd, observed in zip(study.terms, moments["sd"], moments["observed"], strict=True):
+        # where nothing is missing, or everything, the term that would say so is constant
+        if sd != 0 or term.missing:
+            continue
+        if observed == 0:
+            text = f'"{term.feature}" is missing in every row; its coefficient says nothing'
+        else:
+            text = f'"{term.name}" has the same value in every row; its coefficient says nothing'
+        found[text] = None
+    return tuple(found)

@@ -151,7 +151,7 @@ def start(tracking: Tracking, study: Study, run_id: str) -> None:
 def finish(tracking: Tracking, study: Study, folder: Path) -> None:
     output = folder / "result.json"
     output.write_text('{"schema": 1}', encoding="utf-8")
-    tracking.finish(metrics={"auc": 0.9}, artifacts=output, model=(study, PARAMS))
+    tracking.finish(metrics={"auc": 0.9}, artifacts=output, model=(study, PARAMS, PARAMS[1:]))
 
 
 def rest(uri: str, path: str, body: dict[str, object] | None = None) -> dict[str, object]:
@@ -477,7 +477,7 @@ for number, address in enumerate(("http://127.0.0.1:9", uri)):
     tracking = Tracking(folder / f"{number}.jsonl", address)
     tracking.start_run("quiet", run_id="quiet-" + folder.name, params={"seed": 1}, study_text="x")
     tracking.round(1, {"loss": 1.0})
-    tracking.finish(artifacts=folder / "study.toml", model=(study, [0, .1, .2, .3, .4, .5]))
+    tracking.finish(artifacts=folder / "study.toml", model=(study, [0, .1, .2, .3, .4, .5], [0] * 5))
     assert tracking.close(4 if number == 0 else 60) == bool(number), tracking.health
 """
     done = subprocess.run(
