@@ -31,9 +31,10 @@ class Tables:
     Parameters
     ----------
     allowed : bool
-        Whether it shows a table of its own at all.
+        Whether it shows a table of its own at all; its site file may allow it as well.
     min_cell : int
-        Smallest count, but zero, that it shows; the contract's holds where that is higher.
+        Smallest count, but zero, that it shows; the contract's and the site file's hold where they
+        are higher.
     """
 
     allowed: bool = False
@@ -111,17 +112,18 @@ class Site:
 
     def _sums(self, algorithm: Algorithm, task: Task, study: Study, data: SiteData) -> Sums:
         if algorithm is SITE_TABLE:
-            show = site_table if self._tables.allowed else withheld
-            return show(data.train, study, self._floor(study))
+            allowed = self._tables.allowed or data.limits.site_tables
+            show = site_table if allowed else withheld
+            return show(data.train, study, self._floor(study, data))
         if algorithm is MISSING:
             return counted(data.missing, study)
         if algorithm is MISSING_BY_SITE:
-            return counted_for_itself(data.missing, study, self._floor(study))
+            return counted_for_itself(data.missing, study, self._floor(study, data))
         rows = data.evaluation if task.kind in EVALUATIONS else data.train
         return algorithm.contribute(rows, task.state, study)
 
-    def _floor(self, study: Study) -> int:
-        return max(self._tables.min_cell, study.privacy.min_cell)
+    def _floor(self, study: Study, data: SiteData) -> int:
+        return max(study.privacy.min_cell, self._tables.min_cell, data.limits.min_cell or 0)
 
     def _reply(self, task: Task, contract_sha256: str, n_samples: int, sums: Sums) -> Reply:
         return Reply(
@@ -157,9 +159,9 @@ class Site:
                     " masks",
                 )
             data = self._load(study, keep_missing=True) if describing else self._load(study)
-            if describing and len(data.train) < self._floor(study):
+            if describing and len(data.train) < (floor := self._floor(study, data)):
                 raise RefusalError(
-                    f"fewer rows than the smallest count that may be shown ({self._floor(study)})",
+                    f"fewer rows than the smallest count that may be shown ({floor})",
                     next_step="add patients whose outcome is known",
                 )
             self._loaded, self._describing = (study, data), describing

@@ -14,6 +14,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    StrictBool,
     StrictStr,
     ValidationError,
     model_validator,
@@ -224,6 +225,12 @@ class Limits(_Section):
         None, description="strategies that it takes part in"
     )
     max_rounds: Integer | None = Field(None, ge=1, description="most rounds that it answers")
+    site_tables: StrictBool = Field(
+        False, description="whether medhive describe may show a table of this site on its own"
+    )
+    min_cell: Integer | None = Field(
+        None, ge=5, description="smallest count, but zero, that it shows in such a table"
+    )
 
 
 class SiteSettings(_Section):

@@ -92,7 +92,7 @@ def suppress(counts: Array, sums: Sequence[Addition], floor: int = FLOOR) -> Mas
     audit = _Audit(ties, start, sensitive, floor)
     for cell in np.flatnonzero(sensitive):
         if not audit.wide(cell):
-            change = _change(ties, start, np.where(hidden, 0.0, price), cell, floor)
+            change = _change(ties, start, np.where(hidden, 0.0, price), int(cell), floor)
             hidden |= abs(change) > _TOLERANCE
             audit.learn(np.where(hidden, start + change, start))
     beside = np.flatnonzero(hidden & ~sensitive)
