@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from medhive.cli import client, demo, doctor, identity, server, simulate, study
+from medhive.cli import client, data, demo, doctor, identity, server, simulate, study
 from medhive.errors import MedHiveError
 
 app = typer.Typer(
@@ -34,6 +34,7 @@ app.command("init")(identity.init)
 app.command("invite")(identity.invite)
 app.command("sites")(identity.sites)
 app.command("revoke")(identity.revoke)
+app.add_typer(data.app, name="data")
 app.add_typer(doctor.app, name="doctor")
 app.add_typer(study.app, name="study")
 
