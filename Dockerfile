@@ -5,11 +5,16 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=igno
 RUN python -m venv --without-pip /opt/medhive
 COPY requirements-client.txt /src/
 RUN pip --python /opt/medhive/bin/python install --no-deps --requirement /src/requirements-client.txt
-# tests and headers of the libraries, and Arrow's network server
+# what no client runs: tests, headers and sources of the libraries, Arrow's network server, and
+# compiled copies of modules that a client hardly ever loads
 RUN cd /opt/medhive/lib/python3.11/site-packages \
     && find numpy scipy sklearn pyarrow joblib Crypto -type d \
         \( -name tests -o -name include -o -name SelfTest \) -prune -exec rm -rf {} + \
-    && rm -f pyarrow/libarrow_flight.* pyarrow/_flight.* pyarrow/libarrow_python_flight.*
+    && find . -type f -regex '.*\.\(pyx\|pxd\|pxi\|pyi\|h\|hpp\|c\|cc\|a\)' -delete \
+    && rm -rf pyarrow/libarrow_flight.* pyarrow/_flight.* pyarrow/libarrow_python_flight.* \
+        sqlalchemy/testing \
+    && find sqlalchemy pygments prompt_toolkit wcwidth narwhals Crypto grpc scipy/io scipy/signal \
+        scipy/ndimage scipy/cluster -name __pycache__ -prune -exec rm -rf {} +
 COPY pyproject.toml README.md LICENSE /src/
 COPY medhive /src/medhive
 RUN pip --python /opt/medhive/bin/python install --no-deps /src \
