@@ -159,9 +159,9 @@ class Site:
                     " masks",
                 )
             data = self._load(study, keep_missing=True) if describing else self._load(study)
-            if describing and len(data.train) < (floor := self._floor(study, data)):
+            if describing and len(data.train) < self._floor(study, data):
                 raise RefusalError(
-                    f"fewer rows than the smallest count that may be shown ({floor})",
+                    "fewer rows than the smallest count that may be shown",
                     next_step="add patients whose outcome is known",
                 )
             self._loaded, self._describing = (study, data), describing

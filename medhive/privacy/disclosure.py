@@ -90,13 +90,13 @@ def suppress(counts: Array, sums: Sequence[Addition], floor: int = FLOOR) -> Mas
     price = _price(counts, ties)
     start = _System(ties, counts, np.isnan(counts)).any_table()
     audit = _Audit(ties, start, sensitive, floor)
-    for cell in np.flatnonzero(sensitive):
+    for cell in np.flatnonzero(sensitive).tolist():
         if not audit.wide(cell):
-            change = _change(ties, start, np.where(hidden, 0.0, price), int(cell), floor)
+            change = _change(ties, start, np.where(hidden, 0.0, price), cell, floor)
             hidden |= abs(change) > _TOLERANCE
             audit.learn(np.where(hidden, start + change, start))
     beside = np.flatnonzero(hidden & ~sensitive)
-    for cell in beside[np.argsort(-price[beside], kind="stable")]:
+    for cell in beside[np.argsort(-price[beside], kind="stable")].tolist():
         hidden[cell] = False
         if audit.after_showing(cell, hidden) is not None:
             hidden[cell] = True
