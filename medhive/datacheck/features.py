@@ -110,14 +110,9 @@ def check_feature(feature: Feature, found: Examined, study: Study) -> Iterator[F
     else:
         absent = [level for level, n in summarise(feature, found).levels if not n]
         if absent and len(found.valid):
-            levels = "level" if len(absent) == 1 else "levels"
-            yield Finding(
-                "note",
-                feature.name,
-                f"{levels} {', '.join(absent)} of the contract do not occur"
-                if len(absent) > 1
-                else f"level {absent[0]} of the contract does not occur",
-            )
+            which = f"level {absent[0]}" if len(absent) == 1 else f"levels {', '.join(absent)}"
+            sentence = f"{which} of the contract: no row has it"
+            yield Finding("note", feature.name, sentence)
 
 
 def _missing(feature: Feature, found: Examined, study: Study) -> Iterator[Finding]:
@@ -170,7 +165,7 @@ def _codes_for_missing(feature: Feature, found: Examined) -> Iterator[Finding]:
         low, high = float(others.min()), float(others.max())
         gap = low - code if code < low else code - high
         quarters = np.percentile(others, [25, 75])
-        if gap > max(float(quarters[1] - quarters[0]), 0.0) and gap > 0:
+        if gap > 0 and (_outside(feature, code) or gap > quarters[1] - quarters[0]):
             yield Finding(
                 "warning",
                 feature.name,
@@ -178,6 +173,10 @@ def _codes_for_missing(feature: Feature, found: Examined) -> Iterator[Finding]:
                 f" and {high:g}: does {code:g} mean that it was not measured?",
                 _as_missing(feature, f"{code:g}"),
             )
+
+
+def _outside(feature: Feature, value: float) -> bool:
+    return feature.range is not None and not feature.range[0] <= value <= feature.range[1]
 
 
 def _negative(feature: Feature, found: Examined) -> Iterator[Finding]:

@@ -208,7 +208,7 @@ def _broken(found: Examination, study: Study, allow_drop: bool) -> Iterator[Find
         yield Finding(
             "warning" if droppable else "break",
             about[0],
-            _sentence(fault, found, about[0]) + (": dropped" if droppable else ""),
+            ("dropped: " if droppable else "") + _sentence(fault, found, about[0]),
             step,
             place,
         )

@@ -13,6 +13,7 @@ from medhive.data.sitefile import Limits
 from medhive.data.split import n_held_out
 from medhive.datacheck.examine import Examination, Examined
 from medhive.datacheck.finding import Finding, counted, share
+from medhive.datacheck.identifiers import FEW
 from medhive.rows import Array
 from medhive.study import Study
 
@@ -105,7 +106,7 @@ def check_rows(counts: RowCounts) -> Iterator[Finding]:
             "break",
             "rows",
             "no row has every value that the study needs",
-            "see the columns below for what is missing or broken in most rows",
+            "see what is missing, or breaks the contract, in most rows",
         )
     elif counts.training < counts.min_rows:
         yield Finding(
@@ -155,8 +156,8 @@ def check_duplicates(found: Examination) -> Iterator[Finding]:
     if found.n_rows > 1 and columns:
         yield from _same_rows(columns, found.n_rows)
     again = found.n_ids - found.n_distinct_ids
-    # a column with few different values, such as a case type, is no identifier
-    if again and 2 * found.n_distinct_ids >= found.n_ids:
+    # a column with few different values, such as a type of case, is no identifier
+    if again and found.n_distinct_ids > FEW and 10 * found.n_distinct_ids >= found.n_ids:
         yield Finding(
             "warning",
             found.id_column or "",

@@ -23,7 +23,7 @@ STAYS = (
 def row_lines(report: Report) -> list[tuple[str, int]]:
     """Return what becomes of the rows, in words, with how many."""
     rows = report.rows
-    broken = "break the contract: " + ("dropped" if report.allow_drop else "no row is taken so")
+    broken = ("dropped: " if report.allow_drop else "") + "a value breaks the contract"
     lines = [("rows in the file", rows.read)]
     lines += [("left out by the site file's filter", rows.filtered)] if rows.filtered else []
     lines += [("dropped: the outcome is missing", rows.no_outcome)]
