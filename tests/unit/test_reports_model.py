@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import skops.io
+from sklearn.pipeline import Pipeline
 
 from medhive.reports.model import input_example, pipeline
 from medhive.study import Study
@@ -126,3 +127,110 @@ def test_parameters_that_do_not_fit_are_refused(study: Study, params: np.ndarray
     """Too few coefficients, or one that is not finite, make no model."""
     with pytest.raises(ValueError, match=r"parameters for|non-finite"):
         pipeline(study, params)
+
+
+MEANS = {
+    "colour[red]": 0.2,
+    "colour[green]": 0.5,
+    "age": 55.5,
+    "cp[10]": 0.1,
+    "cp[1]": 0.2,
+    "cp[3]": 0.4,
+    "sex": 0.6,
+}
+
+
+def filled_model(mode: str) -> tuple[Pipeline, dict[str, float]]:
+    """Return a model that fills, and its coefficients by term."""
+    study = parse_study(STUDY, file="study.toml", run_config={"missing": mode})
+    names = [term.name for term in study.terms]
+    weight = dict(zip(names, np.linspace(-0.9, 0.8, len(names)), strict=True))
+    fill = [MEANS.get(name, 0.05) for name in names]
+    return pipeline(study, [0.3, *weight.values()], fill), weight
+
+
+def log_odds(row: dict[str, object], weight: dict[str, float]) -> float:
+    """Compute the log-odds of one row by hand, with None for a missing value."""
+    found = 0.3
+    for feature, levels in {
+        "colour": ("red", "green"), "cp": ("10", "1", "3"), "age": None, "sex": None
+    }.items():  # fmt: skip
+        value = row[feature]
+        names = [feature] if levels is None else [f"{feature}[{level}]" for level in levels]
+        for name in names:
+            if value is None:
+                x = MEANS[name]
+            else:
+                x = float(value) if levels is None else float(name == f"{feature}[{value}]")  # type: ignore[arg-type]
+            found += weight[name] * x
+        if value is None:
+            found += weight.get(f"{feature}[missing]", 0.0)
+    return found
+
+
+INCOMPLETE: list[dict[str, object]] = [
+    {"colour": "red", "age": 63, "cp": 10, "sex": 1},
+    {"colour": None, "age": 50, "cp": 1, "sex": 0},
+    {"colour": "blue", "age": None, "cp": 2, "sex": 1},
+    {"colour": "green", "age": 41, "cp": None, "sex": 0},
+    {"colour": "blue", "age": 70, "cp": 3, "sex": None},
+    {"colour": None, "age": None, "cp": None, "sex": None},
+]
+
+
+@pytest.mark.parametrize("mode", ["mean", "indicator"])
+@pytest.mark.parametrize(
+    "types",
+    [{}, dict.fromkeys(("cp", "colour", "age", "sex"), object), {"cp": "Int64", "sex": "boolean"}],
+)
+def test_missing_values_are_filled_as_in_training(mode: str, types: dict[str, type]) -> None:
+    """A missing value counts as the mean, of a level as its share, plus the term that says so."""
+    model, weight = filled_model(mode)
+    frame = pd.DataFrame(INCOMPLETE).astype(types)
+    expected = [1 / (1 + np.exp(-log_odds(row, weight))) for row in INCOMPLETE]
+    for each in (
+        frame,
+        frame.assign(colour=frame["colour"].where(frame["colour"].notna(), np.nan)),
+    ):
+        np.testing.assert_allclose(model.predict_proba(each)[:, 1], expected, rtol=1e-13)
+    alone = [model.predict_proba(frame.iloc[[i]])[0, 1] for i in range(len(frame))]
+    np.testing.assert_allclose(alone, expected, rtol=1e-13)
+    trusted = skops.io.loads(skops.io.dumps(model), trusted=[])
+    np.testing.assert_allclose(trusted.predict_proba(frame)[:, 1], expected, rtol=1e-13)
+
+
+@pytest.mark.parametrize("mode", ["mean", "indicator"])
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("cp", 9, "unknown categories"),
+        ("colour", "pink", "unknown categories .*pink"),
+        ("age", np.inf, "infinity"),
+        ("age", "old", "old"),
+    ],
+)
+def test_a_model_that_fills_still_refuses_what_is_wrong(
+    mode: str, column: str, value: object, words: str
+) -> None:
+    """Only a missing value is filled, not an unknown level or a word."""
+    model, _ = filled_model(mode)
+    with pytest.raises(ValueError, match=words):
+        model.predict(pd.DataFrame([{**INCOMPLETE[0], column: value}]))
+
+
+@pytest.mark.parametrize("fill", [None, [0.1] * 6, [*[0.1] * 6, np.nan]])
+def test_a_model_that_fills_needs_every_mean(fill: list[float] | None) -> None:
+    """Without a finite mean for each term there is nothing to fill with."""
+    study = parse_study(STUDY, file="study.toml", run_config={"missing": "mean"})
+    with pytest.raises(ValueError, match="needs 7 means"):
+        pipeline(study, PARAMS, fill)
+
+
+def test_the_input_example_of_a_model_that_fills_has_an_empty_row() -> None:
+    """The example shows that values may be missing, and the model predicts for it."""
+    study = parse_study(STUDY, file="study.toml", run_config={"missing": "indicator"})
+    example = input_example(study)
+    assert example.iloc[-1].isna().all()
+    assert not example.iloc[:-1].isna().to_numpy().any()
+    model, _ = filled_model("indicator")
+    assert np.isfinite(model.predict_proba(example)).all()
