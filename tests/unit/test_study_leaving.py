@@ -67,6 +67,8 @@ RUNS: list[dict[str, object]] = [
     *({"strategy": name, "num-server-rounds": 2} for name in get_args(Strategy)),
     {"num-server-rounds": 4, "test-fraction": 0.3, "standardise": False},
     {"num-server-rounds": 1, "penalty": "l1"},
+    {"num-server-rounds": 2, "missing": "mean"},
+    {"num-server-rounds": 2, "missing": "indicator"},
 ]
 
 
