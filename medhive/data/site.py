@@ -122,7 +122,8 @@ def load_site(
         notes += (f"the filter takes {n_rows} of {checked.n_read} rows",)
     if n_broken:
         columns = ", ".join(f"{name} ({n})" for name, n in checked.broken.items())
-        notes += (f"DROPPED {n_broken} rows that break the contract (--allow-drop): {columns}",)
+        what = "row that breaks" if n_broken == 1 else "rows that break"
+        notes += (f"DROPPED {n_broken} {what} the contract (--allow-drop): {columns}",)
     rows = design(checked, study, keep_missing=keep_missing)
     # frees the columns before the split copies the rows
     del checked

@@ -83,7 +83,8 @@ class Report:
             return f"NOT READY: {breaks} of the contract{also}."
         dropped = ""
         if self.rows.broken:
-            dropped = f" once {counted(self.rows.broken, 'row')} that break it are dropped"
+            rows = counted(self.rows.broken, "row that breaks it is", "rows that break it are")
+            dropped = f" once {rows} dropped"
         look = f", with {counted(warnings, 'warning')}" if warnings else ""
         return f"READY{look}: the rows fit the contract{dropped}."
 
