@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from medhive.cli.listening import TunnelChoice
 from medhive.cli.options import Output, ServerHome, home
-from medhive.cli.server import TunnelChoice
 from medhive.errors import InputError, Place, SettingError
 
 if TYPE_CHECKING:

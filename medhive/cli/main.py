@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from medhive.cli import client, data, demo, doctor, identity, server, simulate, study
+from medhive.cli import client, data, demo, describe, doctor, identity, server, simulate, study
 from medhive.errors import MedHiveError
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.command("server")(server.server)
+app.command("describe")(describe.describe)
 app.command("client")(client.client)
 app.command("simulate")(simulate.simulate)
 app.command("init")(identity.init)

@@ -21,14 +21,16 @@ _DIM = (HIDDEN, NOTHING)
 
 def show_table1(table: Table1, console: Console) -> None:
     """Print the table, the sites' tables, the harmonisation report and the notes."""
+    width = min(WIDTH, console.width) if console.is_terminal else WIDTH
+    page = Console(file=console.file, width=width, force_terminal=console.is_terminal)
     groups = [column for column in table.columns if not column.site]
-    _print(console, _grid(table, groups, table.title))
+    _print(page, _grid(table, groups, table.title))
     for number, columns in enumerate(blocks(table.columns, _SITES)):
-        _print(console, _grid(table, columns, "By site" if not number else ""))
-    _print(console, "[bold]Harmonisation[/bold]")
-    console.print(Padding(_findings(table.harmonisation), (0, 0, 1, 0)), width=WIDTH)
+        _print(page, _grid(table, columns, "By site" if not number else ""))
+    _print(page, "[bold]Harmonisation[/bold]")
+    page.print(Padding(_findings(table.harmonisation), (0, 0, 1, 0)))
     for note in [compared(table), *notes(table)]:
-        console.print(Padding(f"[dim]{escape(note)}[/dim]", (0, 0, 0, 2)), width=WIDTH)
+        page.print(Padding(f"[dim]{escape(note)}[/dim]", (0, 0, 0, 2)))
 
 
 def _grid(table: Table1, columns: Sequence[Column], title: str) -> Table:
@@ -41,9 +43,9 @@ def _grid(table: Table1, columns: Sequence[Column], title: str) -> Table:
         header_style="bold",
         padding=(0, 0, 0, 0),
         pad_edge=False,
-        width=WIDTH,
+        expand=True,
     )
-    grid.add_column("", ratio=4, overflow="fold")
+    grid.add_column("", ratio=5, overflow="fold")
     grid.add_column("", width=11, no_wrap=True, style="dim")
     for column in columns:
         grid.add_column(
@@ -62,7 +64,7 @@ def _grid(table: Table1, columns: Sequence[Column], title: str) -> Table:
 def _findings(found: Sequence[Difference]) -> RenderableType:
     if not found:
         return "  no difference was found"
-    grid = Table(box=None, show_header=False, padding=(0, 2, 0, 0), width=WIDTH)
+    grid = Table(box=None, show_header=False, padding=(0, 2, 0, 0), expand=True)
     grid.add_column(overflow="fold", max_width=20)
     grid.add_column(overflow="fold", max_width=24)
     grid.add_column(ratio=1, overflow="fold")
@@ -74,7 +76,7 @@ def _findings(found: Sequence[Difference]) -> RenderableType:
     return grid
 
 
-def _print(console: Console, what: RenderableType) -> None:
-    console.print(what, width=WIDTH)
+def _print(page: Console, what: RenderableType) -> None:
+    page.print(what)
     if isinstance(what, Table):
-        console.print()
+        page.print()

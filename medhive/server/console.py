@@ -54,6 +54,11 @@ class ConsoleProgress:
         self.console.print(text, highlight=False, soft_wrap=True)
 
 
+def print_line(console: Console, line: str) -> None:
+    """Print a line as it is: nothing in it is colour, and it is not wrapped."""
+    console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
 def _plain(text: str) -> str:
     """Keep a name that came from a site from being read as colour."""
     return text.replace("[", r"\[")
