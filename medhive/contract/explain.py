@@ -62,7 +62,6 @@ class FeatureLine:
     name: str
     kind: str
     values: str
-    terms: int
 
 
 def question(study: Study) -> Section:
@@ -111,17 +110,17 @@ def _feature(feature: Feature) -> FeatureLine:
         else:
             low, high = feature.range
             values = f"{low:g} to {high:g} {feature.unit}".rstrip()
-        return FeatureLine(feature.name, feature.kind, values, 1)
+        return FeatureLine(feature.name, feature.kind, values)
     if feature.kind == "binary":
         labels = dict(feature.levels)
         values = ", ".join(_level(level, labels.get(level, level)) for level in ("0", "1"))
-        return FeatureLine(feature.name, feature.kind, values, 1)
+        return FeatureLine(feature.name, feature.kind, values)
     indicators = feature.indicators
     values = ", ".join(
         _level(level, label) + ("" if level in indicators else " (reference)")
         for level, label in feature.levels
     )
-    return FeatureLine(feature.name, feature.kind, values, len(indicators))
+    return FeatureLine(feature.name, feature.kind, values)
 
 
 def _level(level: str, label: str) -> str:

@@ -160,7 +160,8 @@ def _who(study: Study) -> tuple[str, ...]:
         " of rows, most intervals hold one row or none: they show nearly every row's predicted"
         " score and outcome, without saying whose it is.",
         "Everybody who gets the result sees what comes of the totals: coefficients, means, standard"
-        " deviations, metrics, and each site's name and number of training rows.",
+        " deviations, metrics, and each site's name, number of training rows, and missing values of"
+        f" each column, counts below {study.privacy.min_cell} (min-cell) hidden.",
     )
 
 
