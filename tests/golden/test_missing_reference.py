@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from medhive.cli.main import app
 from medhive.data.site import load_site
+from medhive.demo.compare import compare, fit
 from medhive.learning.algorithm import State
 from medhive.learning.evaluation import linear_predictor
 from medhive.learning.local import fit_to_convergence
@@ -236,3 +237,28 @@ def test_a_column_that_is_missing_everywhere_gives_one_warning(tmp_path: Path) -
     ]
     for name in ("chol", "chol[missing]", "restecg[1]", "restecg[2]", "restecg[missing]"):
         assert found["terms"][name]["estimate"] == 0.0
+
+
+@pytest.mark.parametrize("mode", ["mean", "indicator"])
+def test_the_demo_judges_each_model_with_its_own_means(mode: str, table: pd.DataFrame) -> None:
+    """A hospital's own model fills the others' rows with the hospital's means."""
+    study = study_of(mode)
+    sites = {name: load_site(path, study, name) for name, path in HEART_SITES.items()}
+    everyone = fit(study, pooled(study))
+    lines = {line.site: line for line in compare(study, sites, everyone)}
+    X, y = reference(table, mode)
+    p = expit(everyone.params[0] + X.to_numpy() @ everyone.params[1:])
+    whole = lines["all sites"]
+    assert whole.pooled == whole.federated
+    assert whole.pooled.loss == pytest.approx(log_loss(y, p), abs=1e-12)
+    assert whole.pooled.auc == pytest.approx(roc_auc_score(y, p), abs=1e-12)
+
+    own = pd.DataFrame(sites["hungarian"].train.X)
+    others = [data.train for name, data in sites.items() if name != "hungarian"]
+    elsewhere = pd.DataFrame(np.vstack([each.X for each in others])).fillna(own.mean())
+    model = fit(study, sites["hungarian"].train)
+    p = expit(model.params[0] + elsewhere.to_numpy() @ model.params[1:])
+    y = np.concatenate([each.y for each in others])
+    found = lines["hungarian"].own_elsewhere
+    assert found is not None
+    assert found.loss == pytest.approx(log_loss(y, p), abs=1e-12)
