@@ -220,9 +220,9 @@ def _sentence(fault: Fault, found: Examination, name: str) -> str:
     words = column.words if column is not None and "is outside" not in fault.cause else None
     if not words or len(words) < 2:
         return str(fault)
-    listed = ", ".join(f"{word} in {n}" for word, n in words.most_common(_MOST_WORDS))
+    listed = ", ".join(f"{word} ({n:,})" for word, n in words.most_common(_MOST_WORDS))
     more = ", …" if len(words) > _MOST_WORDS else ""
-    return f"{fault}; all such values by rows: {listed}{more}"
+    return f"{fault}; such values, with their rows: {listed}{more}"
 
 
 def _features(

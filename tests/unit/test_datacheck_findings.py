@@ -141,7 +141,7 @@ CASES = {
     "several words for no number": Odd(
         both(put("chol", "n.d.", 0, 1), put("chol", "low", 2)),
         "break",
-        r'chol line 2: .*"n\.d\." in 2, "low" in 1',
+        r'chol line 2: .*"n\.d\." \(2\), "low" \(1\)',
     ),
     "infinite": Odd(put("chol", "inf", 3), "break", "chol line 5: .*not a finite number"),
     "decimal comma": Odd(put("chol", '"5,2"', 3), "break", "chol line 5: .*decimal comma"),
