@@ -151,26 +151,38 @@ def _shown_counts(
     if (sites < 0).any() or (outcomes < 0).any():
         raise ValueError("some sites have more rows than all of them together")
     n, table = len(sites), np.vstack([sites, groups])
-    flat = np.concatenate([table.ravel(), outcomes.ravel()])
+    # nobody shows these; that they cannot be worked out is part of what is looked after
+    crossed = np.full(2 * sites.size, np.nan)
+    flat = np.concatenate([table.ravel(), outcomes.ravel(), crossed])
     hidden = suppress(flat, _sums(study, table.shape, n), floor)
     shown = np.where(hidden, np.nan, flat)
-    counts, outcome = shown[: table.size].reshape(table.shape), shown[table.size :].reshape(n, 2)
+    counts = shown[: table.size].reshape(table.shape)
+    outcome = shown[table.size : table.size + outcomes.size].reshape(n, 2)
     return np.vstack([counts[: len(tables)], counts[n:]]), outcome[: len(tables)]
 
 
 def _sums(study: Study, shape: tuple[int, int], n_sites: int) -> list[Addition]:
-    """Return how everything adds up: cells, sites, groups, and the outcome by site."""
-    size = shape[0] * shape[1]
+    """Return how everything adds up.
+
+    The vector holds the table of sites and groups, the outcome by site, and the cells by site and
+    outcome, which nobody shows.
+    """
+    size, n_cells = shape[0] * shape[1], shape[1]
     places = np.arange(size).reshape(shape)
     outcome = size + np.arange(2 * n_sites).reshape(n_sites, 2)
+    crossed = size + outcome.size + np.arange(2 * n_sites * n_cells).reshape(n_sites, n_cells, 2)
     without, event, total = range(n_sites, n_sites + GROUPS)
     down: list[Addition] = [(range(n_sites), total), ([without, event], total)]
-    return [
-        *additions(places, 1, relations(study)),
-        *additions(places, 0, down),
-        *((outcome[i].tolist(), int(places[i, 0])) for i in range(n_sites)),
-        *((outcome[:, g].tolist(), int(places[n_sites + g, 0])) for g in (0, 1)),
-    ]
+    sums = [*additions(places, 1, relations(study)), *additions(places, 0, down)]
+    sums += additions(crossed, 1, relations(study))
+    for i in range(n_sites):
+        sums += [(crossed[i, c].tolist(), int(places[i, c])) for c in range(n_cells)]
+        sums += [([int(crossed[i, 0, g])], int(outcome[i, g])) for g in (0, 1)]
+    for g in (0, 1):
+        sums += [
+            (crossed[:, c, g].tolist(), int(places[n_sites + g, c])) for c in range(n_cells)
+        ]
+    return sums
 
 
 def _where(shown: NDArray[np.bool_], figures: list[list[Array]]) -> Array:

@@ -58,13 +58,16 @@ def primary(table: Array, floor: int = FLOOR) -> Mask:
 def suppress(counts: Array, sums: Sequence[Addition], floor: int = FLOOR) -> Mask:
     """Return the cells that must not be shown.
 
-    Cells between zero and the floor are hidden, and cells that are unknown here. For each of them
-    the cheapest other table is sought in which it is greater by `floor`, and the cells that differ
-    are hidden with it (Fischetti and Salazar-González 2001, Management Science 47:1008, in their
-    linear relaxation). In the end every cell that was hidden beside others is shown again, the
-    dearest first, if all small and unknown cells keep a span of possible values of at least
-    `floor`. The span also makes every group of patients whose number follows from what is shown,
-    and that holds a small cell, at least `floor` strong.
+    Cells between zero and the floor are hidden, and cells that are unknown here. Whoever sees the
+    rest must not be able to narrow a small cell down to a span of possible values below `floor`;
+    nor an unknown one, unless what is left are values of at least the floor, or zero. Where that
+    fails, the cheapest other table is sought in which the cell is greater by `floor`, and the
+    cells that differ are hidden (Fischetti and Salazar-González 2001, Management Science 47:1008,
+    in their linear relaxation). In the end every cell that was hidden beside others is shown
+    again, the dearest first, if that breaks nothing.
+
+    The span also makes every group of patients whose number follows from what is shown, and that
+    holds a small cell, at least `floor` strong.
 
     Parameters
     ----------
@@ -85,22 +88,24 @@ def suppress(counts: Array, sums: Sequence[Addition], floor: int = FLOOR) -> Mas
         If the known counts contradict the sums.
     """
     ties = _Ties.of(len(counts), sums)
-    sensitive = np.isnan(counts) | primary(counts, floor)
-    hidden = sensitive.copy()
+    counts = _deduce(counts, ties, floor)
+    unknown, small = np.isnan(counts), primary(counts, floor)
+    hidden = unknown | small
     price = _price(counts, ties)
-    start = _System(ties, counts, np.isnan(counts)).any_table()
-    audit = _Audit(ties, start, sensitive, floor)
-    for cell in np.flatnonzero(sensitive).tolist():
+    start = _System(ties, counts, unknown).any_table()
+    audit = _Audit(ties, start, unknown, small, floor)
+    for cell in np.flatnonzero(small).tolist():
         if not audit.wide(cell):
-            change = _change(ties, start, np.where(hidden, 0.0, price), cell, floor)
-            hidden |= abs(change) > _TOLERANCE
-            audit.learn(np.where(hidden, start + change, start))
-    beside = np.flatnonzero(hidden & ~sensitive)
+            audit.learn(_hide_beside(ties, start, price, cell, floor, hidden))
+    while (given_away := audit.given_away(hidden)) is not None:
+        table = _hide_beside(ties, start, price, given_away, floor, hidden)
+        audit = _Audit(ties, start, unknown, small, floor, [*audit.found, table])
+    beside = np.flatnonzero(hidden & ~unknown & ~small)
     for cell in beside[np.argsort(-price[beside], kind="stable")].tolist():
         hidden[cell] = False
         if audit.after_showing(cell, hidden) is not None:
             hidden[cell] = True
-    return hidden
+    return hidden | unknown
 
 
 def possible_values(
@@ -199,22 +204,25 @@ class _System:
 
 @dataclass(eq=False)
 class _Audit:
-    """Keeps the tables found that fit what is shown; hiding more cells leaves them possible.
+    """Keeps the tables found that fit what is shown, and which cells are known to be safe.
 
-    Each says something about the span of all cells at once, so one search mostly settles many.
+    Each table says something about the span of all cells at once, so one search mostly settles
+    many. Hiding more cells leaves a table possible.
     """
 
     ties: _Ties
     start: Array
-    sensitive: Mask
+    unknown: Mask
+    small: Mask
     floor: int
     found: list[Array] = field(default_factory=list)
-    low: Array = field(init=False)
-    high: Array = field(init=False)
+    settled: Mask | None = field(default=None)
 
     def __post_init__(self) -> None:
         self.low = np.fmin.reduce([self.start, *self.found])
         self.high = np.fmax.reduce([self.start, *self.found])
+        settled = np.zeros(len(self.start), dtype=np.bool_)
+        self._harmless = settled if self.settled is None else self.settled.copy()
 
     def wide(self, cell: int) -> bool:
         """Say whether a cell is known to have enough possible values."""
@@ -226,18 +234,22 @@ class _Audit:
         self.low, self.high = np.fmin(self.low, table), np.fmax(self.high, table)
 
     def after_showing(self, cell: int, hidden: Mask) -> int | None:
-        """Return a sensitive cell whose span is too small now that one more cell is shown."""
+        """Return a cell that is not safe any more now that one more cell is shown."""
         # what has nothing to do with the cell is NaN in a table, and stays possible
         still = [t for t in self.found if not abs(t[cell] - self.start[cell]) > _TOLERANCE]
-        audit = _Audit(self.ties, self.start, self.sensitive, self.floor, still)
+        # an unknown cell that could only be zero, or no less than the floor, still is
+        audit = _Audit(
+            self.ties, self.start, self.unknown, self.small, self.floor, still, self._harmless
+        )
         given_away = audit.given_away(hidden)
-        self.found += audit.found[len(still) :]
         if given_away is None:
-            self.found = audit.found
+            self.found, self._harmless = audit.found, audit._harmless
+        else:
+            self.found += audit.found[len(still) :]
         return given_away
 
     def given_away(self, hidden: Mask) -> int | None:
-        """Return a sensitive cell whose span is too small, if there is one."""
+        """Return a cell that is not safe, if there is one."""
         system = _System(self.ties, self.start, hidden)
         left = self._open()
         while len(left):
@@ -246,12 +258,19 @@ class _Audit:
             left = self._open()
             if len(left) > before / 2:
                 break
-        for cell in left:
+        for cell in left.tolist():
             if not self.wide(cell):
                 self._widen(system, np.array([cell]))
-            if not self.wide(cell):
-                return int(cell)
+                if not self.wide(cell) and not self._is_harmless(cell):
+                    return int(cell)
         return None
+
+    def _is_harmless(self, cell: int) -> bool:
+        """Say whether an unknown cell's values, all of them known, tell nothing that is hidden."""
+        zero = self.high[cell] <= _TOLERANCE
+        harmless = self.unknown[cell] and (zero or self.low[cell] >= self.floor - _TOLERANCE)
+        self._harmless[cell] = harmless
+        return bool(harmless)
 
     def _widen(self, system: _System, cells: NDArray[np.intp]) -> None:
         """Look for the smallest and the largest sum of some cells."""
@@ -266,7 +285,42 @@ class _Audit:
 
     def _open(self) -> NDArray[np.intp]:
         wide = self.high - self.low >= self.floor - _TOLERANCE
-        return np.flatnonzero(self.sensitive & ~wide)
+        return np.flatnonzero((self.unknown | self.small) & ~wide & ~self._harmless)
+
+
+def _deduce(counts: Array, ties: _Ties, floor: int) -> Array:
+    """Fill in unknown counts that follow from others and are no secret: zeros, great enough ones.
+
+    They are taken to be known from then on, which can only lead to hiding more.
+    """
+    counts = counts.copy()
+    signs, lines = ties.signs.tocsr(), ties.lines
+    while True:
+        unknown = np.isnan(counts)
+        filled = np.where(unknown, 0.0, counts)
+        alone = lines @ unknown.astype(np.float64) == 1
+        rest = -(signs @ filled)
+        before = int(unknown.sum())
+        for i in np.flatnonzero(alone):
+            cells = signs[[i]].tocoo()
+            for cell, sign in zip(cells.coords[1], cells.data, strict=True):
+                value = sign * rest[i]
+                if np.isnan(counts[cell]) and (value == 0 or value >= floor):
+                    counts[cell] = value
+        known_whole = (signs < 0) @ (~unknown & (filled == 0)).astype(np.float64) > 0
+        parts = (signs[known_whole] > 0).sum(axis=0) > 0
+        counts[parts & np.isnan(counts)] = 0.0
+        if int(np.isnan(counts).sum()) == before:
+            return counts
+
+
+def _hide_beside(
+    ties: _Ties, start: Array, price: Array, cell: int, floor: int, hidden: Mask
+) -> Array:
+    """Hide what lets a cell be greater by `floor`; return the table in which it is."""
+    change = _change(ties, start, np.where(hidden, 0.0, price), cell, floor)
+    hidden |= abs(change) > _TOLERANCE
+    return np.where(hidden, start + change, start)
 
 
 def _change(ties: _Ties, table: Array, price: Array, cell: int, amount: float) -> Array:
