@@ -60,37 +60,37 @@ def disclose(
     sites : mapping of str to int
         The sites in the total.
     replies : mapping of str to Sums
-        What each site says of itself; what a site in the total does not say stays hidden.
+        What each site says of itself. Where one in the total says nothing, or what is no count, no
+        site's count is shown: its own floor is not known.
     """
+    p = len(study.columns)
     told = {name: replies[name] for name in sites if name in replies}
     floor = max([study.privacy.min_cell, *(int(each.number("floor")) for each in told.values())])
-    nothing = np.full(len(study.columns), np.nan)
-    table = np.array(
-        [
-            *(_known(told[name]["missing"]) if name in told else nothing for name in sites),
-            total["missing"],
-        ]
-    )
+    complete = len(told) == len(sites) and all(_is_table(each["missing"]) for each in told.values())
+    own = np.array([told[name]["missing"] if complete else np.full(p, HIDDEN) for name in sites])
     return {
-        column: _shown(counts, tuple(sites), floor)
-        for column, counts in zip(study.columns, table.T, strict=True)
+        column: _shown(counts, n, tuple(sites), floor, complete)
+        for column, counts, n in zip(study.columns, own.T, total["missing"], strict=True)
     }
 
 
-def _shown(counts: Array, sites: tuple[str, ...], floor: int) -> MissingCount:
-    n = len(sites)
-    try:
-        hidden = suppress(counts, [(range(n), n)], floor)
-    except ValueError:
-        # counts that do not add up to the total say nothing about any site
-        hidden = np.append(np.ones(n, dtype=np.bool_), primary(counts[n:], floor))
-    shown = [None if hide else int(count) for count, hide in zip(counts, hidden, strict=True)]
-    return MissingCount(shown[n], dict(zip(sites, shown[:n], strict=True)))
+def _shown(
+    own: Array, n: float, sites: tuple[str, ...], floor: int, complete: bool
+) -> MissingCount:
+    table = np.append(np.where(own == HIDDEN, np.nan, own), n)
+    hidden = np.isnan(table) | primary(table, floor)
+    if complete:
+        try:
+            hidden |= suppress(table, [(range(len(sites)), len(sites))], floor)
+        except ValueError:
+            # counts that do not add up to the total say nothing about any site
+            hidden[:-1] = True
+    shown = [None if hide else int(count) for count, hide in zip(table, hidden, strict=True)]
+    return MissingCount(shown[-1], dict(zip(sites, shown[:-1], strict=True)))
 
 
-def _known(counts: Array) -> Array:
-    """Return a site's counts with NaN for what is hidden, or is no count."""
-    return np.where((counts >= 0) & (counts == np.round(counts)), counts, np.nan)
+def _is_table(counts: Array) -> bool:
+    return bool(((counts == HIDDEN) | ((counts >= 0) & (counts == np.round(counts)))).all())
 
 
 def _in_order(missing: Mapping[str, int], study: Study) -> Array:

@@ -151,7 +151,7 @@ def test_small_counts_are_hidden_with_company(
     assert (found.n, list(found.by_site.values())) == (n, by_site)
 
 
-def test_a_site_that_does_not_say_is_hidden_with_company() -> None:
+def test_with_a_site_that_does_not_say_no_site_is_shown() -> None:
     """A site in the total without a word of its own is not found by subtraction."""
     study = make_study(1)
     parts = {name: counted({"x0": n, "y": 0}, study) for name, n in [("a", 30), ("b", 9), ("c", 8)]}
@@ -161,8 +161,7 @@ def test_a_site_that_does_not_say_is_hidden_with_company() -> None:
     }
     found = disclose(study, total(parts.values()), dict.fromkeys(parts, 50), replies)["x0"]
     assert found.n == 47
-    assert found.by_site["a"] is None
-    assert list(found.by_site.values()).count(None) == 2
+    assert found.by_site == {"a": None, "b": None, "c": None}
 
 
 @pytest.mark.parametrize("said", [40.0, 7.5, -3.0, 1e300])
@@ -174,7 +173,7 @@ def test_counts_that_do_not_add_up_show_no_site(said: float) -> None:
     wrong = Sums.of({"floor": 5, "missing": [said, 0]})
     found = disclose(study, total_, {"a": 50, "b": 50}, {"a": honest, "b": wrong})
     assert found["x0"] == MissingCount(20, {"a": None, "b": None})
-    assert found["y"] == MissingCount(0, {"a": 0, "b": 0})
+    assert found["y"].n == 0
 
 
 @pytest.mark.parametrize("mode", ["drop", "mean", "indicator"])
