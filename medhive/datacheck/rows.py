@@ -30,10 +30,10 @@ class RowCounts:
         Rows in the file.
     filtered : int
         Left out by the site file's filter.
-    no_outcome : int
-        Left out because the outcome is missing.
     broken : int
         A value breaks the contract.
+    no_outcome : int
+        Left out because the outcome is missing.
     incomplete : int
         Left out because another value is missing; none where the study fills missing values.
     held_out : int
@@ -46,8 +46,8 @@ class RowCounts:
 
     read: int
     filtered: int
-    no_outcome: int
     broken: int
+    no_outcome: int
     incomplete: int
     held_out: int
     training: int
@@ -72,8 +72,8 @@ def count_rows(found: Examination, study: Study, limits: Limits) -> RowCounts:
     there = [column for column in found.columns.values() if column.present]
     outcome = found.columns[study.study.outcome.column]
     none = np.zeros(found.n_rows, dtype=np.bool_)
-    no_outcome = outcome.missing if outcome.present else none
-    broken = _any([column.invalid for column in there], none) & ~no_outcome
+    broken = _any([column.invalid for column in there], none)
+    no_outcome = outcome.missing & ~broken if outcome.present else none
     gaps = _any([column.missing for column in there], none) & ~no_outcome & ~broken
     incomplete = int(gaps.sum()) if study.run.missing == "drop" else 0
     kept = found.n_rows - int(no_outcome.sum()) - int(broken.sum()) - incomplete
@@ -81,8 +81,8 @@ def count_rows(found: Examination, study: Study, limits: Limits) -> RowCounts:
     return RowCounts(
         read=found.n_read,
         filtered=found.n_read - found.n_rows,
-        no_outcome=int(no_outcome.sum()),
         broken=int(broken.sum()),
+        no_outcome=int(no_outcome.sum()),
         incomplete=incomplete,
         held_out=held_out,
         training=kept - held_out,

@@ -26,8 +26,8 @@ def row_lines(report: Report) -> list[tuple[str, int]]:
     broken = ("dropped: " if report.allow_drop else "") + "a value breaks the contract"
     lines = [("rows in the file", rows.read)]
     lines += [("left out by the site file's filter", rows.filtered)] if rows.filtered else []
-    lines += [("dropped: the outcome is missing", rows.no_outcome)]
     lines += [(broken, rows.broken)] if rows.broken else []
+    lines += [("dropped: the outcome is missing", rows.no_outcome)]
     if report.study.run.missing == "drop":
         lines += [("dropped: a feature is missing", rows.incomplete)]
     lines += [("kept", rows.kept)]

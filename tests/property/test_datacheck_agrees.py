@@ -58,6 +58,7 @@ def rows(good: bool) -> st.SearchStrategy[list[tuple[str, str, str, str]]]:
 @example([("50", "1", "a", "1")] * 3, 1, 0.0, 1, False, "drop")
 @example([("", "1", "a", "1")] * 3, 1, 0.0, 1, False, "drop")
 @example([("999", "1", "a", "1")] * 3, 1, 0.0, 1, True, "drop")
+@example([("50", "1", "a", "1"), ("50", "1", "z", "")], 1, 0.0, 1, True, "drop")
 def test_a_file_is_ready_when_the_client_takes_it(
     rows: list[tuple[str, str, str, str]],
     event: object,

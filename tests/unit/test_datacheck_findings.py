@@ -395,7 +395,7 @@ def test_rows_are_counted_once_each_at_their_first_reason(tmp_path: Path) -> Non
     site = tmp_path / "site.toml"
     site.write_text('[data]\nfile = "ward.csv"\nfilter = "age >= 20"\n', encoding="utf-8")
     rows = check_data(site, study(run={"test-fraction": 0.25})).rows
-    assert (rows.read, rows.filtered, rows.no_outcome, rows.broken, rows.incomplete) == (
+    assert (rows.read, rows.filtered, rows.broken, rows.no_outcome, rows.incomplete) == (
         60, 3, 2, 1, 3
     )  # fmt: skip
     assert (rows.training, rows.held_out, rows.kept) == (38, 13, 51)
