@@ -25,10 +25,9 @@ QUANTILES = (0.25, 0.5, 0.75)
 GOAL = 1e-3
 """Error bound of a quantile, in standard deviations, at which no further pass is made."""
 
-_FAR = 60.0  # asinh of 5e25
 _LARGEST = np.finfo(np.float64).max
 _EPSILON = np.finfo(np.float64).eps
-_WIDE = 1e9
+_TINY = np.finfo(np.float64).tiny
 
 
 @dataclass(frozen=True)
@@ -46,21 +45,6 @@ class Quantile:
 
     value: Array
     error: Array
-
-
-def initial_edges(study: Study) -> Array:
-    """Return the bin edges of the first pass, shape (n_continuous, BINS - 1).
-
-    Even over the contract's range where there is one, else even in asinh, reaching far out.
-    """
-    edges = []
-    for feature in continuous(study):
-        if feature.range is not None:
-            low, high = feature.range
-            edges.append(np.linspace(low, high, BINS - 1))
-        else:
-            edges.append(np.sinh(np.linspace(-_FAR, _FAR, BINS - 1)))
-    return np.array(edges, dtype=np.float64).reshape(len(edges), BINS - 1)
 
 
 def moments(state: State) -> tuple[Moments, Moments, Moments]:
@@ -82,6 +66,22 @@ def moments(state: State) -> tuple[Moments, Moments, Moments]:
             )
         ]
     return parts[0], parts[1], parts[2]
+
+
+def initial_edges(state: State) -> Array:
+    """Return the bin edges of the first pass, shape (n_continuous, BINS - 1).
+
+    No value is farther from the mean than sqrt(n - 1) standard deviations (Samuelson 1968, JASA
+    63:1522). The edges reach there, and are even in asinh of the standardised value.
+    """
+    overall = moments(state)[2]
+    mean, sd = np.nan_to_num(overall.mean), np.nan_to_num(overall.sd)
+    # of a constant only rounding can be left
+    scale = np.maximum(sd, 8.0 * _EPSILON * abs(mean) + _TINY)
+    reach = np.arcsinh(1.0 + 1.01 * np.sqrt(overall.n))
+    even = np.linspace(-1.0, 1.0, BINS - 1)
+    edges: Array = mean[:, None] + scale[:, None] * np.sinh(reach[:, None] * even)
+    return edges
 
 
 def quantile(state: State, q: float, group: int | None) -> Quantile:
@@ -110,7 +110,7 @@ def quantile(state: State, q: float, group: int | None) -> Quantile:
         above = _middle(cuts, _bin_of(row, np.ceil(position)))
         share = position - np.floor(position)
         value[i] = (1.0 - share) * below[0] + share * above[0]
-        rounding = 4.0 * _EPSILON * (abs(below[0]) + abs(above[0]))
+        rounding = 4.0 * _EPSILON * (abs(below[0]) + abs(above[0])) + _TINY
         error[i] = max(below[1], above[1]) + rounding
     return Quantile(value, error)
 
@@ -155,18 +155,12 @@ def _cut(cuts: Array, bins: list[int]) -> Array:
     free = len(cuts) - len(ends)
     shares = np.diff(np.linspace(0, free, len(bins) + 1).astype(int))
     inside = [
-        _between(bounds[b], bounds[b + 1], share) for b, share in zip(bins, shares, strict=True)
+        np.linspace(bounds[b], bounds[b + 1], share + 2)[1:-1]
+        for b, share in zip(bins, shares, strict=True)
     ]
     edges = np.unique(np.concatenate([sorted(ends), *inside]))
     # a bin that is one float wide cannot be cut; the last edge then stands more than once
     return np.concatenate([edges, np.full(len(cuts) - len(edges), edges[-1])])
-
-
-def _between(left: float, right: float, count: int) -> Array:
-    """Return `count` points inside an interval: even, or even in asinh where it is very wide."""
-    if max(abs(left), abs(right)) > _WIDE:
-        return np.sinh(np.linspace(np.arcsinh(left), np.arcsinh(right), count + 2)[1:-1])
-    return np.linspace(left, right, count + 2)[1:-1]
 
 
 def _counts_layout(state: State, study: Study) -> Layout:
@@ -193,7 +187,6 @@ def _counts_update(state: State, total: Sums, study: Study) -> dict[str, Array]:
         "cells": total["cells"],
         "observed": observed,
         "group_mean": np.nan_to_num(mean),
-        "edges": initial_edges(study),
     }
 
 
@@ -221,7 +214,8 @@ def _spread_update(state: State, total: Sums, study: Study) -> dict[str, Array]:
     with np.errstate(invalid="ignore", divide="ignore"):
         shift = np.nan_to_num(total["dx"] / state["observed"])
     squares = np.maximum(total["dxx"] - shift * total["dx"], 0.0)
-    return {**state, "group_mean": state["group_mean"] + shift, "squares": squares}
+    state = {**state, "group_mean": state["group_mean"] + shift, "squares": squares}
+    return {**state, "edges": initial_edges(state)}
 
 
 def _histogram_layout(state: State, study: Study) -> Layout:
@@ -245,10 +239,11 @@ def _histogram_update(state: State, total: Sums, study: Study) -> dict[str, Arra
 
 
 COUNTS = Algorithm("describe-counts", _counts_layout, _counts, _counts_update)
-"""Adds ``cells`` (n_cells, 2), ``observed`` and ``group_mean`` (2, n_continuous), ``edges``."""
+"""Adds ``cells`` (n_cells, 2), ``observed`` and ``group_mean`` (2, n_continuous)."""
 
 SPREAD = Algorithm("describe-spread", _spread_layout, _spread, _spread_update)
-"""Needs ``group_mean``; adds ``squares`` (2, n_continuous), of deviations within the groups."""
+"""Needs ``group_mean``; adds ``squares`` (2, n_continuous), of deviations within the groups, and
+``edges``."""
 
 HISTOGRAM = Algorithm("describe-histogram", _histogram_layout, _histogram, _histogram_update)
 """Needs ``edges`` (n_continuous, BINS - 1); adds ``histogram`` (2, n_continuous, BINS)."""

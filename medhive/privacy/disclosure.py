@@ -88,6 +88,7 @@ def suppress(counts: Array, sums: Sequence[Addition], floor: int = FLOOR) -> Mas
         If the known counts contradict the sums.
     """
     ties = _Ties.of(len(counts), sums)
+    not_shown = np.isnan(counts)
     counts = _deduce(counts, ties, floor)
     unknown, small = np.isnan(counts), primary(counts, floor)
     hidden = unknown | small
@@ -105,7 +106,7 @@ def suppress(counts: Array, sums: Sequence[Addition], floor: int = FLOOR) -> Mas
         hidden[cell] = False
         if audit.after_showing(cell, hidden) is not None:
             hidden[cell] = True
-    return hidden | unknown
+    return hidden | not_shown
 
 
 def possible_values(
