@@ -164,14 +164,19 @@ class _System:
     hidden: Mask
 
     def any_table(self) -> Array:
-        """Return some table that fits what is shown."""
-        if self.hidden.any():
-            found = self._solve(np.zeros(len(self.counts)), self.hidden)
-            if found is not None:
-                return found
-        if (abs(self.ties.signs @ self.counts) > _TOLERANCE).any():
+        """Return some table that fits what is shown.
+
+        Raises
+        ------
+        ValueError
+            If there is none, because the shown counts contradict each other.
+        """
+        complete = self.ties.lines @ self.hidden.astype(np.float64) == 0
+        rest = self.ties.signs @ np.where(self.hidden, 0.0, self.counts)
+        if (abs(rest[complete]) > _TOLERANCE).any():
             raise ValueError("the counts of a table contradict each other")
-        return self.counts
+        found = self._solve(np.zeros(len(self.counts)), self.hidden) if self.hidden.any() else None
+        return self.counts if found is None else found
 
     def solve(self, goal: Array) -> Array | None:
         """Return the possible table that minimises `goal @ table`; None if there is no end.
