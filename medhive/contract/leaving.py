@@ -9,6 +9,7 @@ import numpy as np
 
 from medhive.learning import describe
 from medhive.learning.algorithm import Algorithm, State
+from medhive.learning.cells import continuous
 from medhive.learning.registry import ALGORITHMS, training_algorithm
 from medhive.learning.scores import PASSES, initial_edges
 from medhive.study import Study
@@ -150,7 +151,7 @@ class Departure:
 
 def descriptions(study: Study) -> tuple[Departure, ...]:
     """Return what leaves each site when the study's rows are described, in order."""
-    edges = {"edges": describe.initial_edges(study)}
+    edges = {"edges": np.zeros((len(continuous(study)), describe.BINS - 1))}
     return (
         _departure(ALGORITHMS["describe-counts"], {}, study, 1),
         _departure(ALGORITHMS["describe-spread"], {}, study, 1),
