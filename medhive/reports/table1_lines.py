@@ -63,7 +63,7 @@ def _feature(summary: Summary, ids: list[str]) -> Iterator[Line]:
         means = tuple(_mean(each, digits) for each in figures)
         yield Line(label, means, head=True, note="mean (sd)")
         if any(each is not None and each.median is not None for each in figures):
-            yield Line("median [quartiles]", tuple(_quartiles(each, digits) for each in figures))
+            yield Line("median [quartiles]", _quartiles(figures, digits))
     elif summary.kind == "binary":
         one = next(level for level in summary.levels if level.code == "1")
         said = f"{label}: {one.label}" if one.label != "1" else label
@@ -105,16 +105,28 @@ def _mean(figures: Figures | None, digits: int) -> str:
     return f"{number(figures.mean, digits)} ({number(figures.sd, digits)})"
 
 
-def _quartiles(figures: Figures | None, digits: int) -> str:
-    if figures is None:
-        return NOTHING
-    if figures.q1 is None or figures.median is None or figures.q3 is None:
-        return HIDDEN
-    values = [number(each, digits) for each in (figures.median, figures.q1, figures.q3)]
-    # whole numbers, as in most clinical data, need no decimals
-    if all("." in each and not each.rstrip("0").split(".")[1] for each in values):
-        values = [each.split(".")[0] for each in values]
-    return f"{values[0]} [{values[1]}, {values[2]}]"
+def _quartiles(each: Sequence[Figures | None], digits: int) -> tuple[str, ...]:
+    """Write median and quartiles of every column, without decimals where all are whole."""
+    known = [
+        None
+        if figures is None or figures.q1 is None or figures.median is None or figures.q3 is None
+        else [_simplest(v, figures.error_bound) for v in (figures.median, figures.q1, figures.q3)]
+        for figures in each
+    ]
+    if all(value == round(value) for values in known if values for value in values):
+        digits = 0
+    return tuple(
+        "{} [{}, {}]".format(*(number(value, digits) for value in values))
+        if values
+        else (NOTHING if figures is None else HIDDEN)
+        for figures, values in zip(each, known, strict=True)
+    )
+
+
+def _simplest(value: float, error: float | None) -> float:
+    """Return the number with the fewest decimals that a figure and its error bound allow."""
+    simple = (round(value, digits) for digits in range(7))
+    return next((each for each in simple if abs(each - value) <= (error or 0.0)), value)
 
 
 def number(value: float, digits: int) -> str:
