@@ -179,9 +179,7 @@ def _sums(study: Study, shape: tuple[int, int], n_sites: int) -> list[Addition]:
         sums += [(crossed[i, c].tolist(), int(places[i, c])) for c in range(n_cells)]
         sums += [([int(crossed[i, 0, g])], int(outcome[i, g])) for g in (0, 1)]
     for g in (0, 1):
-        sums += [
-            (crossed[:, c, g].tolist(), int(places[n_sites + g, c])) for c in range(n_cells)
-        ]
+        sums += [(crossed[:, c, g].tolist(), int(places[n_sites + g, c])) for c in range(n_cells)]
     return sums
 
 
