@@ -20,7 +20,7 @@ from medhive.flower.signed import Forged, Verifier, claimed_key
 FLEET = "/v1/fleet/"
 SITE_RATE, SITE_BURST = 500.0, 2000.0
 STRANGER_RATE, STRANGER_BURST = 50.0, 200.0
-"""Requests a second: of one site; of everybody who is not a known site, together."""
+"""Requests a second: of one site; of everybody who is not a known site, together, on a path."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,10 @@ class AdmissionMiddleware:
         self._known = known
         self._for_strangers = for_strangers
         self._bodies = Bodies()
-        self._strangers = Bucket(STRANGER_RATE, STRANGER_BURST)
+        # a flood on one path does not keep strangers from another
+        self._strangers: defaultdict[str, Bucket] = defaultdict(
+            lambda: Bucket(STRANGER_RATE, STRANGER_BURST)
+        )
         self._sites: defaultdict[bytes, Bucket] = defaultdict(lambda: Bucket(SITE_RATE, SITE_BURST))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -133,7 +136,7 @@ class AdmissionMiddleware:
             if scope["path"].startswith(FLEET):
                 body = await self._from_site(scope, receive)
             else:
-                self._pass_stranger()
+                self._pass_stranger(scope["path"])
                 if scope["path"] not in self._for_strangers:
                     raise Refused(404, "no-such-path", "there is no such path")
                 body = await self._bodies.read(
@@ -152,11 +155,11 @@ class AdmissionMiddleware:
         headers = Headers(scope=scope)
         key = claimed_key(headers)
         if key is None:
-            self._pass_stranger()
+            self._pass_stranger(FLEET)
             raise Refused(401, "unsigned", "the request is not signed by a site")
         verdict = self._admission.admit(key)
         if verdict.reason:
-            self._pass_stranger()
+            self._pass_stranger(FLEET)
             raise Refused(401, verdict.reason, verdict.message)
         limit = door.MAX_OBJECT if scope["path"] in door.OBJECT_PATHS else door.MAX_BODY
         body = await self._bodies.read(scope, receive, limit, door.BODY)
@@ -165,7 +168,7 @@ class AdmissionMiddleware:
                 self._verifier.verify, key, scope["method"], scope["path"], headers, body
             )
         except Forged as error:
-            self._pass_stranger()
+            self._pass_stranger(FLEET)
             raise Refused(401, error.reason, error.message) from None
         if not self._known(key):
             raise Refused(503, "full", "no more clients can take part")
@@ -174,6 +177,7 @@ class AdmissionMiddleware:
         scope["state"][door.KNOWN] = key
         return body
 
-    def _pass_stranger(self) -> None:
-        if not self._strangers.take():
+    def _pass_stranger(self, path: str) -> None:
+        served = path if path in self._for_strangers else FLEET
+        if not self._strangers[served].take():
             raise Refused(429, "too-many", "too many requests")

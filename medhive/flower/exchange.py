@@ -28,6 +28,7 @@ from medhive.flower.wire import (
 )
 from medhive.learning.algorithm import Algorithm
 from medhive.learning.registry import EVALUATIONS, TRAININGS
+from medhive.learning.standardise import MOMENTS, SPREAD
 from medhive.rows import Array
 from medhive.study import Study
 from medhive.sums import Sums, total
@@ -46,6 +47,11 @@ LOST = frozenset(
     }
 )
 """Codes of the replies that Flower itself makes when nothing can come from a node any more."""
+
+SETTLE = 1.0
+"""Seconds without a newcomer after which a run with enough sites begins."""
+
+LONGEST_REASON = 200
 
 WAIT_REPORT = 15.0
 """Seconds after which a wait says again for whom it waits."""
@@ -127,7 +133,14 @@ class GridExchange:
         FederationError
             If they did not come within `join_timeout`.
         """
-        self._wait_for_enough(server_round=0)
+        self._wait_for_enough(0, time.monotonic() + self.join_timeout)
+        while isinstance(self.grid, LinkGrid):
+            # hospitals that were started together take part together
+            seen, count = self.grid.news, len(self._members)
+            self.grid.wait_for_news(seen, SETTLE)
+            self._admit(0)
+            if self.grid.news == seen and len(self._members) == count:
+                break
         return {site: member.n_samples for site, member in self._members.items()}
 
     def ask(self, algorithm: Algorithm, state: Mapping[str, Array], server_round: int) -> Answer:
@@ -157,9 +170,10 @@ class GridExchange:
     ) -> dict[str, Reply]:
         """Return the replies of enough sites, in the order of their names."""
         self._started = True
+        deadline = time.monotonic() + self.join_timeout
         attempt = 0
         while True:
-            self._wait_for_enough(server_round)
+            self._wait_for_enough(server_round, deadline)
             task = Task(algorithm.name, server_round, attempt, self.study.canonical, state)
             layout = algorithm.layout(state, self.study)
             nodes = {member.node_id: site for site, member in self._members.items()}
@@ -170,6 +184,8 @@ class GridExchange:
                     self._drop(site, reply.reason, may_return=reply.lost)
                 elif reply.site != site or reply.sums.layout != layout:
                     self._drop(site, "its reply does not fit the question", may_return=False)
+                elif not _agrees(reply):
+                    self._drop(site, "its sums contradict its number of rows", may_return=False)
                 else:
                     replies[site] = reply
             for site in [site for site in nodes.values() if site in self._members]:
@@ -186,7 +202,7 @@ class GridExchange:
         task = Task(kind, 0, 0, self.study.canonical, note=note)
         list(self._send(task, nodes, timeout=10.0))
 
-    def _wait_for_enough(self, server_round: int) -> None:
+    def _wait_for_enough(self, server_round: int, deadline: float) -> None:
         minimum = self.study.run.min_available_clients
         start = said = time.monotonic()
         first = True
@@ -196,7 +212,7 @@ class GridExchange:
             if len(self._members) >= minimum:
                 return
             now = time.monotonic()
-            if now - start > self.join_timeout:
+            if now > deadline:
                 raise FederationError(
                     f"only {len(self._members)} of {minimum} sites"
                     f" ({', '.join(sorted(self._members)) or 'none'}) came"
@@ -241,6 +257,7 @@ class GridExchange:
                 self.watch.left(reply.site, "a second client with this name was turned away")
             elif self._started and reply.site not in self._rows:
                 self._tell(node_id, "late", "the run under way began without this site")
+                self.watch.left(reply.site, "it came after the run began, and waits for the next")
             else:
                 self._members[reply.site] = _Member(node_id, reply.n_samples)
                 self._rows[reply.site] = reply.n_samples
@@ -274,13 +291,15 @@ class GridExchange:
         for message in self.grid.send_and_receive(messages, timeout=limit):
             # a reply that Flower makes for a lost node does not come from that node
             asked = {each.metadata.message_id: each.metadata.dst_node_id for each in messages}
-            yield asked[message.metadata.reply_to_message_id], self._read(message, task)
+            node_id = asked[message.metadata.reply_to_message_id]
+            yield node_id, self._read(message, task, node_id)
 
-    def _read(self, message: Message, task: Task) -> Reply | _NoReply:
+    def _read(self, message: Message, task: Task, node_id: int) -> Reply | _NoReply:
         if message.has_error():
-            if message.error.code in LOST:
+            by_flower = message.metadata.src_node_id != node_id
+            if by_flower and message.error.code in LOST:
                 return _NoReply("its client is not connected any more", lost=True)
-            return _NoReply(message.error.reason or "its client failed")
+            return _NoReply(_one_line(message.error.reason) or "its client failed")
         try:
             reply = decode_reply(from_message(message))
         except ProtocolError as error:
@@ -289,6 +308,22 @@ class GridExchange:
         if (reply.kind, reply.round, reply.attempt, reply.contract_sha256) != asked:
             return _NoReply("its reply belongs to another question")
         return reply
+
+
+def _agrees(reply: Reply) -> bool:
+    """Say whether the training rows in a reply's sums are those that its site has."""
+    if reply.kind not in TRAININGS | {MOMENTS.name, SPREAD.name}:
+        return True
+    events = reply.sums.number("events") if reply.kind == MOMENTS.name else 0.0
+    return reply.sums.number("n") == reply.n_samples and 0 <= events <= reply.n_samples
+
+
+def _one_line(text: str | None) -> str:
+    """Return what a site says as one short line without control characters."""
+    clean = "".join(
+        letter if letter.isprintable() else " " for letter in (text or "")[:LONGEST_REASON]
+    )
+    return clean.strip()
 
 
 def _message_type(kind: str) -> str:

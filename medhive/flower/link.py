@@ -149,7 +149,9 @@ class Link:
         return int(self._socket.getsockname()[1])
 
     def __enter__(self) -> Self:
-        logging.getLogger("flwr").setLevel(logging.ERROR)
+        flower = logging.getLogger("flwr")
+        flower.setLevel(logging.ERROR)
+        flower.addFilter(_is_not_routine)
         door.allow_files()
         self._thread.start()
         self._mailbox.wait_attached(self._thread)
@@ -276,6 +278,11 @@ def _fleet_app(mailbox: Mailbox, *outer: Middleware) -> FastAPI:
         return {"status": "ok"}
 
     return app
+
+
+def _is_not_routine(record: logging.LogRecord) -> bool:
+    """Leave out what is an error to Flower and an answer to a client, such as a second try."""
+    return "[ApiError:" not in record.getMessage()
 
 
 def _paths(router: APIRouter) -> set[str]:

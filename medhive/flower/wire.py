@@ -36,6 +36,9 @@ NOT_CONNECTED = "not-connected"
 
 VERSION = 1
 MAX_BYTES = 256 * 2**20
+MAX_COUNT = 2**53
+"""Bytes of a message; the largest count, beyond which float64 does not hold every integer."""
+
 SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 """What a site may be called: a name that is safe in a file, a log and a metric."""
 
@@ -268,6 +271,6 @@ def _text(head: Mapping[str, Any], key: str) -> str:
 
 def _count(head: Mapping[str, Any], key: str) -> int:
     value = head.get(key)
-    if type(value) is not int or value < 0:
+    if type(value) is not int or not 0 <= value <= MAX_COUNT:
         raise ProtocolError(f"a message without a valid {key}")
     return value

@@ -165,7 +165,11 @@ class Roster:
                 "update sites set revoked_at = ? where name = ?", (stamp, site)
             ).rowcount
             if not changed:
-                raise IdentityError(f'there is no site "{site}" in the roster', "unknown-site")
+                raise IdentityError(
+                    f'there is no site "{site}" in the roster',
+                    "unknown-site",
+                    next_step="medhive sites lists those there are",
+                )
             db.execute(
                 "update invites set used_at = ? where site = ? and used_at is null", (stamp, site)
             )

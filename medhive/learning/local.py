@@ -10,7 +10,7 @@ from scipy.linalg import LinAlgWarning
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from medhive.learning.objective import Objective, l1_ratio, penalties
+from medhive.learning.objective import Objective, penalties
 from medhive.rows import Array
 from medhive.study import Run
 
@@ -43,15 +43,18 @@ def train(Z: Array, y: Array, params: Array, n: float, run: Run) -> Array:
     ndarray, shape (n_features + 1,)
         The intercept is not penalised.
     """
+    l1, l2 = penalties(run, n)
+    if l1 > 0.0:
+        # scikit-learn's only solver here, saga, forgets its gradients when it is started again,
+        # and a few epochs of it end away from the optimum even when they begin there
+        return Objective(Z, y, l1=l1, l2=l2).minimise(params, max_iter=run.local_epochs)
     return _fit(
         Z,
         y,
         params,
         C=np.inf if run.penalty == "none" else run.C * n / len(y),
-        l1_ratio=l1_ratio(run),
-        solver="lbfgs" if run.penalty in ("l2", "none") else "saga",
+        solver="lbfgs",
         max_iter=run.local_epochs,
-        random_state=run.seed,
         # the number of epochs, not a tolerance, ends local training
         tol=1e-10,
     )

@@ -110,7 +110,7 @@ class Result(_Part):
     versions: dict[str, str]
     started: Instant
     finished: Instant
-    converged: bool
+    converged: bool = Field(description="Whether the coefficients stopped changing.")
     rounds: Count
     n_samples: Count
     n_events: Count | None = None

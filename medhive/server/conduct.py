@@ -102,6 +102,7 @@ def summarise(study: Study, fit: Fit, started: datetime, finished: datetime) -> 
     standardised = to_standardised(clinical, fit.moments["mean"], fit.moments["sd"])
     metrics = dict(fit.metrics)
     bound = metrics.pop("auc_error_bound")
+    everyone_stayed = fit.history[-1].n_samples == int(fit.moments["n"])
     return Result(
         study=study.study.name,
         title=study.study.title,
@@ -113,8 +114,9 @@ def summarise(study: Study, fit: Fit, started: datetime, finished: datetime) -> 
         finished=finished,
         converged=fit.converged,
         rounds=len(fit.history),
-        n_samples=int(fit.moments["n"]),
-        n_events=int(fit.moments["events"]),
+        n_samples=fit.history[-1].n_samples,
+        # the events of those who left are not known apart
+        n_events=int(fit.moments["events"]) if everyone_stayed else None,
         sites=[Site(name=name, n_samples=n) for name, n in sorted(fit.sites.items())],
         terms=_estimates(names, clinical),
         standardised_terms=_estimates(names, standardised),

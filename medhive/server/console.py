@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from rich.console import Console
+from rich.markup import escape
 
 from medhive.server.rounds import RoundRecord
 
@@ -28,17 +29,17 @@ class ConsoleProgress:
 
     def joined(self, site: str, n_samples: int) -> None:
         """Say that a site takes part."""
-        self._line(f"[green]+[/green] {_plain(site)} joined with {n_samples} rows")
+        self._line(f"[green]+[/green] {escape(site)} joined with {n_samples} rows")
 
     def left(self, site: str, reason: str) -> None:
         """Say that a site does not take part any more."""
-        self._line(f"[yellow]-[/yellow] {_plain(site)} left: {_plain(reason)}")
+        self._line(f"[yellow]-[/yellow] {escape(site)} left: {escape(reason)}")
 
     def waiting(self, sites: list[str], minimum: int, seconds: float) -> None:
         """Say for how many sites the run waits."""
         there = f"{len(sites)} there: {', '.join(sites)}" if sites else "none is there yet"
         since = f", for {seconds:.0f} s now" if seconds >= 1 else ""
-        self._line(f"[dim]waiting for {minimum} sites ({_plain(there)}){since}[/dim]")
+        self._line(f"[dim]waiting for {minimum} sites ({escape(there)}){since}[/dim]")
 
     def round_done(self, record: RoundRecord) -> None:
         """Print the line of a round."""
@@ -57,8 +58,3 @@ class ConsoleProgress:
 def print_line(console: Console, line: str) -> None:
     """Print a line as it is: nothing in it is colour, and it is not wrapped."""
     console.print(line, highlight=False, soft_wrap=True, markup=False)
-
-
-def _plain(text: str) -> str:
-    """Keep a name that came from a site from being read as colour."""
-    return text.replace("[", r"\[")

@@ -93,8 +93,10 @@ class Fit:
     metrics : mapping of str to float
     history : tuple of RoundRecord
     sites : mapping of str to int
-        Training rows of every site that took part.
+        Training rows of the sites in the last round.
     converged : bool
+        Whether the coefficients stopped changing. That is a fixed point of the strategy, which
+        for federated averaging is near the optimum of the pooled rows and not in it.
     warnings : tuple of str
     """
 
@@ -137,6 +139,8 @@ def run_rounds(study: Study, exchange: Exchange, progress: Progress) -> Fit:
         before = state["params"]
         answer = exchange.ask(training, _sent(state), server_round)
         state = training.update(state, answer.total, study)
+        # sites share the penalty by their rows, among those that take part
+        state["n"] = answer.total["n"]
         if has_optimiser(study.run):
             state["params"], optimiser = step(
                 study.run, before, optimiser, state["params"], server_round
@@ -162,10 +166,34 @@ def run_rounds(study: Study, exchange: Exchange, progress: Progress) -> Fit:
         missing=missing,
         metrics=metrics,
         history=tuple(history),
-        sites=sites,
+        sites=history[-1].sites,
         converged=bool(change <= CONVERGED),
-        warnings=_warnings(study, moments),
+        warnings=(
+            *_warnings(study, moments),
+            *_lost(sites, history),
+            *_still_moving(change),
+        ),
     )
+
+
+def _lost(sites: Mapping[str, int], history: list[RoundRecord]) -> list[str]:
+    """Say which sites were there at the start and are not in the last round's model."""
+    return [
+        f'site "{site}" left after round {max(rounds, default=0)}: its rows are in the'
+        " standardisation and in those rounds, not in the metrics"
+        for site in sorted(set(sites) - set(history[-1].sites))
+        for rounds in [[record.round for record in history if site in record.sites]]
+    ]
+
+
+def _still_moving(change: float) -> list[str]:
+    """Say that the model had not settled."""
+    if change <= CONVERGED:
+        return []
+    return [
+        f"the coefficients still moved by {change:.1e} of the largest in the last round;"
+        " with more rounds the model would change"
+    ]
 
 
 def _moments(study: Study, exchange: Exchange) -> dict[str, Array]:

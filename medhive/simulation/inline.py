@@ -10,7 +10,7 @@ from typing import Protocol
 
 from medhive.client.answer import Site, Tables
 from medhive.data.site import load_site
-from medhive.errors import FederationError
+from medhive.errors import Place, SettingError
 from medhive.flower.exchange import Answer, Watch
 from medhive.flower.wire import (
     JOIN,
@@ -62,15 +62,16 @@ class LocalExchange:
 
         Raises
         ------
-        FederationError
+        SettingError
             If there are fewer sites than the study asks for.
         DataError
             If a site's rows break the contract.
         """
         minimum = self.study.run.min_available_clients
         if len(self.sites) < minimum:
-            raise FederationError(
+            raise SettingError(
                 f"{len(self.sites)} of {minimum} sites are given",
+                place=Place(setting="--site"),
                 next_step="add --site NAME=FILE, or lower min-available-clients",
             )
         task = Task(self.join, 0, 0, self.study.canonical)

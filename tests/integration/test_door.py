@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from base64 import b64encode
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -32,7 +33,7 @@ from medhive.flower.door import Bodies, Bucket
 from medhive.flower.signed import Verifier
 from medhive.flower.wire import BRING, TAKE
 from medhive.identity import enrolment
-from medhive.identity.enrolment import ENROL_PATH, enrol
+from medhive.identity.enrolment import CA_PATH, ENROL_PATH, enrol
 from medhive.identity.joincode import JoinCode, fingerprint
 from medhive.identity.keys import new_key
 from support import Program
@@ -482,10 +483,12 @@ def test_strangers_together_have_a_rate_and_sites_wait_for_it(
     stack = house.link._server.config.loaded_app
     while not isinstance(stack, admission.AdmissionMiddleware):
         stack = getattr(stack, "middleware_stack", None) or getattr(stack, "app", None)
-    monkeypatch.setattr(stack, "_strangers", Bucket(4, 2))
+    monkeypatch.setattr(stack, "_strangers", defaultdict(lambda: Bucket(4, 2)))
     with house.http() as client:
-        codes = [client.get("/health").status_code for _ in range(10)]
+        codes = [client.get(CA_PATH).status_code for _ in range(10)]
         assert codes.count(httpx.codes.TOO_MANY_REQUESTS) >= 5
+        # a flood on one path keeps nobody from another
+        assert client.get("/health").status_code == httpx.codes.OK
         assert knock(client, TAKE, signed(new_key(), TAKE)) in ("too-many", "unknown-key")
     key, said = new_key(), list[str]()
     while "waiting" not in "".join(said):

@@ -477,7 +477,8 @@ for number, address in enumerate(("http://127.0.0.1:9", uri)):
     tracking = Tracking(folder / f"{number}.jsonl", address)
     tracking.start_run("quiet", run_id="quiet-" + folder.name, params={"seed": 1}, study_text="x")
     tracking.round(1, {"loss": 1.0})
-    tracking.finish(artifacts=folder / "study.toml", model=(study, [0, .1, .2, .3, .4, .5], [0] * 5))
+    model = (study, [0, .1, .2, .3, .4, .5], [0] * 5)
+    tracking.finish(artifacts=folder / "study.toml", model=model)
     assert tracking.close(4 if number == 0 else 60) == bool(number), tracking.health
 """
     done = subprocess.run(

@@ -26,7 +26,7 @@ arrays = npst.arrays(
     np.float64, npst.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4), elements=finite
 )
 fields = st.dictionaries(st.text(max_size=10), arrays, max_size=4)
-counts = st.integers(0, 2**63)
+counts = st.integers(0, 2**53)
 text = st.text(max_size=30)
 
 tasks = st.builds(Task, text, counts, counts, text, fields, text)

@@ -123,18 +123,15 @@ def test_one_class_only_trains(penalty: str, C: float, only: float, n: int) -> N
             assert np.mean(params[0] + Z @ params[1:]) * (2 * only - 1) > 0
 
 
-@pytest.mark.parametrize("penalty", PENALTIES)
+@pytest.mark.parametrize("penalty", ["l2", "none"])
 def test_two_classes_train_exactly_as_scikit_learn_does(penalty: str) -> None:
     """A site with both classes gets what a plain LogisticRegression gives, bit for bit."""
     Z, y = sample(50)
     run = Run(penalty=penalty, C=0.3, local_epochs=4, seed=7)
     model = LogisticRegression(
         C=np.inf if penalty == "none" else 0.3 * 200 / 50,
-        l1_ratio={"l1": 1.0, "elasticnet": 0.5}.get(penalty, 0.0),
-        solver="saga" if penalty in ("l1", "elasticnet") else "lbfgs",
         max_iter=4,
         tol=1e-10,
-        random_state=7,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -228,15 +225,10 @@ def test_every_strategy_has_its_training() -> None:
 
 
 def test_rounds_of_one_site_reach_the_pooled_optimum() -> None:
-    """FedAvg and FedProx with one site and many rounds are the pooled fit, for every penalty.
-
-    saga forgets its gradients between rounds, so that it needs long rounds instead.
-    """
+    """FedAvg and FedProx with one site and many rounds are the pooled fit, for every penalty."""
     Z, y = sample(150)
     for strategy, penalty in itertools.product(("fedavg", "fedprox"), PENALTIES):
         study = make_study(3, strategy=strategy, penalty=penalty, C=0.1)
-        if strategy == "fedavg" and penalty in ("l1", "elasticnet"):
-            study = make_study(3, penalty=penalty, C=0.1, local_epochs=500)
         algorithm, state = training_algorithm(study.run), dict(start(3, 150))
         for _ in range(50):
             part = algorithm.contribute(Rows(Z, y), state, study)
