@@ -1,7 +1,8 @@
 # Needs Python 3.11 or later, git and make. Everything is installed into .venv, nothing elsewhere.
 #
 #   make demo    show a federation of hospitals on this machine
-#   make test    run every test
+#   make test    run the tests
+#   make test-slow    those that need minutes: stock Flower deployments, Ray
 #   make test-docker  build the images and prove what a user types with Docker; brings up an engine
 #                where none answers
 #   make check   format, lint, types, import contracts and the fast tests
@@ -14,13 +15,16 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # on all cores, which pip itself does not; some packages hold templates that are no Python
 COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 
-.PHONY: demo test test-docker check docs clean
+.PHONY: demo test test-slow test-docker check docs clean
 
 demo: $(VENV)/run.stamp
 	$(BIN)/medhive demo
 
 test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -m slow tests/e2e
 
 test-docker: $(VENV)/dev.stamp
 	docker info >/dev/null 2>&1 || scripts/docker-here up

@@ -143,6 +143,7 @@ def test_the_bundle_carries_no_code(stock: Stock) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: medhive[ray]")
 @pytest.mark.parametrize(

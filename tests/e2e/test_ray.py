@@ -20,6 +20,7 @@ from support import HEART_SITES, HEART_STUDY, Program, Programs, free_port, proc
 
 pytestmark = [
     pytest.mark.ray,
+    pytest.mark.slow,
     pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: medhive[ray]"),
 ]
 
