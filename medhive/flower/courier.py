@@ -89,10 +89,15 @@ class Courier:
             node_ids=[node_id], statuses=[NodeStatus.ONLINE]
         ):
             return refusal(401, NOT_CONNECTED, "this site has to connect first")
+        body = await request.body()
         if request.url.path == TAKE:
             await self._mailbox.mail_for(node_id)
+            if await request.is_disconnected():
+                # the mail is for the connection that the site has by now
+                self._mailbox.post([node_id])
+                return Response(b"")
         try:
-            answer = await run_in_threadpool(work, node_id, await request.body())
+            answer = await run_in_threadpool(work, node_id, body)
         except (ProtocolError, DecodeError, ValueError, LookupError, NoObjectInStoreError):
             return refusal(400, "unreadable", "the request cannot be read")
         except FlowerError:
